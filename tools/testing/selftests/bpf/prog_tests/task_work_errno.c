@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Every value that scheduling returns, provoked. */
+#define _GNU_SOURCE
+#include "task_work_helpers.h"
+#include <sys/wait.h>
+#include "task_work_errno.skel.h"
+
+#define KTHREADD 2
+
+/* Run the program of that name in this thread and return what it returns. */
+#define run(skel, name) run_syscall_prog(bpf_program__fd((skel)->progs.name))
+
+static void test_ok(struct task_work_errno *skel)
+{
+	int i;
+
+	/* Again and again: the slot is free when the callback has ended. */
+	for (i = 1; i <= 3; i++) {
+		ASSERT_OK(run(skel, schedule_current), "schedule");
+		ASSERT_EQ(skel->bss->ran, i, "ran before the system call returned");
+	}
+}
+
+static void test_busy_pending(struct task_work_errno *skel)
+{
+	ASSERT_EQ(run(skel, schedule_twice), -EBUSY, "second of two");
+	ASSERT_OK(skel->bss->ret_first, "first of two");
+	ASSERT_EQ(skel->bss->ran, 1, "ran once");
+	ASSERT_OK(run(skel, schedule_current), "slot is free again");
+	ASSERT_EQ(skel->bss->ran, 2, "ran twice");
+}
+
+static void test_busy_in_callback(struct task_work_errno *skel)
+{
+	skel->bss->ret_in_callback = 1;
+	ASSERT_OK(run(skel, schedule_in_callback), "schedule");
+	ASSERT_EQ(skel->bss->ret_in_callback, -EBUSY, "own slot in the callback");
+	ASSERT_EQ(skel->bss->ran, 1, "ran once");
+}
+
+static void test_busy_running(struct task_work_errno *skel)
+{
+	struct missing_page page = { .fd = -1 };
+	struct target target;
+
+	if (!ASSERT_OK(missing_page_open(&page), "page"))
+		return;
+	if (!ASSERT_OK(target_start(&target), "thread"))
+		goto out;
+	skel->bss->user_ptr = page.addr;
+	target.prog_fd = bpf_program__fd(skel->progs.schedule_sleeper);
+	ASSERT_OK(target_tell(&target, TARGET_RUN), "run");
+	ASSERT_TRUE(missing_page_faulted(&page), "callback sleeps");
+	ASSERT_EQ(run(skel, schedule_current), -EBUSY, "slot with a running callback");
+	ASSERT_OK(missing_page_fill(&page, ""), "fill page");
+	ASSERT_TRUE(target_obeyed(&target), "callback ends");
+	ASSERT_OK(target.prog_ret, "schedule");
+	ASSERT_EQ(skel->bss->ran, 1, "ran once");
+	target_stop(&target);
+out:
+	missing_page_close(&page);
+}
+
+/* The frequent failure of a sampler has to be cheap: it takes no reference. */
+static void test_busy_takes_no_reference(struct task_work_errno *skel)
+{
+	struct bpf_link *link = bpf_program__attach(skel->progs.count_prog_refs);
+
+	if (!ASSERT_OK_PTR(link, "attach"))
+		return;
+	skel->bss->sampled_tid = syscall(__NR_gettid);
+	ASSERT_EQ(run(skel, schedule_twice), -EBUSY, "second of two");
+	ASSERT_EQ(skel->bss->prog_refs, 1, "reference of the first");
+	bpf_link__destroy(link);
+}
+
+static void test_kthread(struct task_work_errno *skel)
+{
+	skel->bss->pid = KTHREADD;
+	skel->bss->mode = MODE_SIGNAL;
+	ASSERT_EQ(run(skel, schedule_pid), -EOPNOTSUPP, "signal");
+	skel->bss->mode = MODE_RESUME;
+	ASSERT_EQ(run(skel, schedule_pid), -EOPNOTSUPP, "resume");
+	ASSERT_OK(run(skel, schedule_current), "slot is free");
+}
+
+static void test_idle(struct task_work_errno *skel)
+{
+	struct bpf_link *link = bpf_program__attach(skel->progs.schedule_idle);
+
+	if (!ASSERT_OK_PTR(link, "attach"))
+		return;
+	skel->bss->armed = 1;
+	ASSERT_TRUE(wait_for(READ_ONCE(skel->bss->idle_met)), "a CPU goes idle");
+	ASSERT_EQ(skel->bss->ret_idle, -EOPNOTSUPP, "idle task");
+	bpf_link__destroy(link);
+	ASSERT_OK(run(skel, schedule_current), "slot is free");
+}
+
+static void test_dead(struct task_work_errno *skel)
+{
+	siginfo_t info;
+	pid_t pid;
+	int mode;
+
+	pid = fork();
+	if (!ASSERT_GE(pid, 0, "fork"))
+		return;
+	if (!pid)
+		_exit(0);
+	skel->bss->pid = pid;
+	ASSERT_OK(waitid(P_PID, pid, &info, WEXITED | WNOWAIT), "wait for a zombie");
+	for (mode = 0; mode < NR_MODES; mode++) {
+		skel->bss->mode = mode;
+		ASSERT_EQ(run(skel, schedule_pid), -ESRCH, "zombie");
+	}
+	ASSERT_OK(run(skel, keep_pid), "keep the task");
+	ASSERT_EQ(waitpid(pid, NULL, 0), pid, "reap");
+	ASSERT_EQ(run(skel, schedule_pid), -ENODEV, "there is no such process");
+	ASSERT_EQ(run(skel, schedule_kept), -ESRCH, "but its task");
+	ASSERT_OK(run(skel, schedule_current), "slot is free");
+	ASSERT_EQ(skel->bss->ran, 1, "ran once");
+}
+
+/* Interrupts are off in the sampler, so its allocator lives on what it has. */
+static void test_no_memory(struct task_work_errno *skel)
+{
+	struct bpf_link *link = NULL;
+	struct target target;
+
+	if (!ASSERT_OK(target_start(&target), "thread"))
+		return;
+	skel->bss->sampled_tid = target.tid;
+	skel->bss->armed = 1;
+	link = bpf_program__attach_perf_event(skel->progs.schedule_many,
+					      open_sampler(PERF_TYPE_SOFTWARE,
+							   PERF_COUNT_SW_CPU_CLOCK, target.tid));
+	if (!ASSERT_OK_PTR(link, "attach"))
+		goto out;
+	ASSERT_OK(target_tell(&target, TARGET_SPIN), "spin");
+	ASSERT_TRUE(wait_for(!READ_ONCE(skel->bss->armed)), "sample");
+	WRITE_ONCE(target.spinning, 0);
+	ASSERT_TRUE(target_obeyed(&target), "thread is back");
+	ASSERT_EQ(skel->bss->ret_many, -ENOMEM, "the first that fails");
+	ASSERT_GT(skel->bss->scheduled_many, 0, "others before it");
+	ASSERT_EQ(skel->bss->ran, skel->bss->scheduled_many, "those before it ran");
+	ASSERT_OK(run(skel, schedule_refused), "now there is memory");
+	ASSERT_EQ(skel->bss->ran, skel->bss->scheduled_many + 1, "that one ran as well");
+out:
+	bpf_link__destroy(link);
+	target_stop(&target);
+}
+
+static void test_no_user_reference(struct task_work_errno *unused)
+{
+	struct task_work_errno *skel = task_work_errno__open_and_load();
+	int map_fd, prog_fd;
+	__u32 id;
+
+	if (!ASSERT_OK_PTR(skel, "open and load"))
+		return;
+	id = map_id(bpf_map__fd(skel->maps.slots));
+	prog_fd = dup(bpf_program__fd(skel->progs.schedule_current));
+	ASSERT_OK(run_syscall_prog(prog_fd), "with a reference");
+	task_work_errno__destroy(skel);
+
+	/* The program is the only one that still holds the map. */
+	ASSERT_EQ(run_syscall_prog(prog_fd), -EPERM, "without a reference");
+	map_fd = bpf_map_get_fd_by_id(id);
+	ASSERT_OK_FD(map_fd, "map by id");
+	ASSERT_OK(run_syscall_prog(prog_fd), "with a new reference");
+	close(map_fd);
+	ASSERT_EQ(run_syscall_prog(prog_fd), -EPERM, "and without it");
+	close(prog_fd);
+	ASSERT_TRUE(map_is_gone(id), "map is gone");
+}
+
+static void test_prog_unloaded(struct task_work_errno *unused)
+{
+	struct task_work_errno *skel = task_work_errno__open_and_load();
+	int callees_fd, callee_fd;
+	struct target target;
+	__u32 nr = 0;
+
+	if (!ASSERT_OK_PTR(skel, "open and load"))
+		return;
+	callees_fd = bpf_map__fd(skel->maps.callees);
+	callee_fd = bpf_program__fd(skel->progs.callee);
+	if (!ASSERT_OK(bpf_map_update_elem(callees_fd, &nr, &callee_fd, BPF_ANY), "add callee") ||
+	    !ASSERT_OK(target_start(&target), "thread"))
+		goto out;
+	bpf_program__unload(skel->progs.callee);
+	target.prog_fd = bpf_program__fd(skel->progs.caller);
+	ASSERT_OK(target_tell(&target, TARGET_RUN), "run");
+	ASSERT_TRUE(wait_for(READ_ONCE(skel->bss->callee_entered)), "callee runs");
+	ASSERT_OK(bpf_map_delete_elem(callees_fd, &nr), "drop callee");
+	WRITE_ONCE(skel->bss->callee_may_go_on, 1);
+	ASSERT_TRUE(target_obeyed(&target), "callee ends");
+	ASSERT_EQ(target.prog_ret, -EBADF, "program without references");
+	ASSERT_OK(run(skel, schedule_current), "slot is free");
+	ASSERT_EQ(skel->bss->ran, 1, "ran once");
+	target_stop(&target);
+out:
+	task_work_errno__destroy(skel);
+}
+
+static const struct {
+	const char *name;
+	void (*test)(struct task_work_errno *skel);
+} cases[] = {
+	{ "ok", test_ok },
+	{ "busy_pending", test_busy_pending },
+	{ "busy_in_callback", test_busy_in_callback },
+	{ "busy_running", test_busy_running },
+	{ "busy_takes_no_reference", test_busy_takes_no_reference },
+	{ "kthread", test_kthread },
+	{ "idle", test_idle },
+	{ "dead", test_dead },
+	{ "no_memory", test_no_memory },
+	{ "no_user_reference", test_no_user_reference },
+	{ "prog_unloaded", test_prog_unloaded },
+};
+
+void test_task_work_errno(void)
+{
+	struct task_work_errno *skel = task_work_errno__open_and_load();
+	unsigned int i;
+
+	if (!ASSERT_OK_PTR(skel, "open and load"))
+		return;
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		if (!test__start_subtest(cases[i].name))
+			continue;
+		memset(skel->bss, 0, sizeof(*skel->bss));
+		skel->bss->slot_nr = i % bpf_map__max_entries(skel->maps.slots);
+		skel->bss->mode = MODE_RESUME;
+		cases[i].test(skel);
+	}
+	task_work_errno__destroy(skel);
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What is refused when a program is loaded or a map is created. */
+#include <test_progs.h>
+#include <bpf/btf.h>
+#include "cap_helpers.h"
+#include "task_work_fail.skel.h"
+#include "task_work_map_fail.skel.h"
+#include "task_work_perfmon.skel.h"
+
+void test_task_work_fail(void)
+{
+	RUN_TESTS(task_work_fail);
+}
+
+static const struct map_case {
+	const char *name;
+	enum bpf_map_type type;
+	__u32 flags;
+	int err;
+} map_cases[] = {
+	{ "create_hash", BPF_MAP_TYPE_HASH },
+	{ "create_hash_malloc", BPF_MAP_TYPE_HASH, BPF_F_NO_PREALLOC },
+	{ "create_lru_hash", BPF_MAP_TYPE_LRU_HASH },
+	{ "create_array", BPF_MAP_TYPE_ARRAY },
+	{ "create_mmapable_array", BPF_MAP_TYPE_ARRAY, BPF_F_MMAPABLE, -EOPNOTSUPP },
+	{ "create_percpu_hash", BPF_MAP_TYPE_PERCPU_HASH, 0, -EOPNOTSUPP },
+	{ "create_lru_percpu_hash", BPF_MAP_TYPE_LRU_PERCPU_HASH, 0, -EOPNOTSUPP },
+	{ "create_percpu_array", BPF_MAP_TYPE_PERCPU_ARRAY, 0, -EOPNOTSUPP },
+	{ "create_task_storage", BPF_MAP_TYPE_TASK_STORAGE, BPF_F_NO_PREALLOC, -EOPNOTSUPP },
+	{ "create_inode_storage", BPF_MAP_TYPE_INODE_STORAGE, BPF_F_NO_PREALLOC, -EOPNOTSUPP },
+	{ "create_cgrp_storage", BPF_MAP_TYPE_CGRP_STORAGE, BPF_F_NO_PREALLOC, -EOPNOTSUPP },
+	{ "create_sk_storage", BPF_MAP_TYPE_SK_STORAGE, BPF_F_NO_PREALLOC, -EOPNOTSUPP },
+};
+
+/* The types that map creation looks at: an int, and a value that is the field. */
+static struct btf *value_btf(int *key_id, int *value_id)
+{
+	struct btf *btf = btf__new_empty();
+	int field_id, u64_id;
+
+	if (!btf)
+		return NULL;
+	*key_id = btf__add_int(btf, "int", 4, BTF_INT_SIGNED);
+	u64_id = btf__add_int(btf, "unsigned long long", 8, 0);
+	field_id = btf__add_struct(btf, "bpf_task_work", 8);
+	btf__add_field(btf, "__opaque", u64_id, 0, 0);
+	*value_id = btf__add_struct(btf, "elem", 8);
+	btf__add_field(btf, "tw", field_id, 0, 0);
+	if (btf__load_into_kernel(btf)) {
+		btf__free(btf);
+		return NULL;
+	}
+	return btf;
+}
+
+static void create_map(const struct map_case *c)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = c->flags);
+	bool storage = c->flags == BPF_F_NO_PREALLOC && c->type != BPF_MAP_TYPE_HASH;
+	int key_id, value_id, fd;
+	struct btf *btf;
+
+	btf = value_btf(&key_id, &value_id);
+	if (!ASSERT_OK_PTR(btf, "btf"))
+		return;
+	opts.btf_fd = btf__fd(btf);
+	opts.btf_key_type_id = key_id;
+	opts.btf_value_type_id = value_id;
+	fd = bpf_map_create(c->type, NULL, 4, 8, storage ? 0 : 1, &opts);
+	if (c->err)
+		ASSERT_EQ(fd, c->err, "map that can't hold the field");
+	else
+		ASSERT_OK_FD(fd, "map that can hold the field");
+	if (fd >= 0)
+		close(fd);
+	btf__free(btf);
+}
+
+void test_task_work_map_fail(void)
+{
+	unsigned int i;
+
+	RUN_TESTS(task_work_map_fail);
+	for (i = 0; i < ARRAY_SIZE(map_cases); i++)
+		if (test__start_subtest(map_cases[i].name))
+			create_map(&map_cases[i]);
+}
+
+/* The programs could be loaded: this and nothing else is why they are not. */
+static void load_with_perfmon(void)
+{
+	struct task_work_perfmon *skel = task_work_perfmon__open_and_load();
+
+	ASSERT_OK_PTR(skel, "load");
+	task_work_perfmon__destroy(skel);
+}
+
+void test_task_work_perfmon(void)
+{
+	__u64 caps = 0;
+
+	if (!ASSERT_OK(cap_disable_effective(1ULL << CAP_SYS_ADMIN, &caps), "drop CAP_SYS_ADMIN"))
+		return;
+	if (test__start_subtest("with"))
+		load_with_perfmon();
+	if (ASSERT_OK(cap_disable_effective(1ULL << CAP_PERFMON, NULL), "drop CAP_PERFMON"))
+		RUN_TESTS(task_work_perfmon);
+	ASSERT_OK(cap_enable_effective(caps, NULL), "restore capabilities");
+}

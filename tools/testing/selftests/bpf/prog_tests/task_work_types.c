@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Work scheduled from many types of programs, in all spellings. */
+#define _GNU_SOURCE
+#include "task_work_helpers.h"
+#include <network_helpers.h>
+#include "task_work_types.skel.h"
+
+/* How to make a program run in this thread. */
+enum trigger {
+	BY_RUN,		/* BPF_PROG_TEST_RUN without input */
+	BY_PACKET,	/* BPF_PROG_TEST_RUN with a packet */
+	BY_SYSCALL,	/* attached, and then a system call */
+	BY_CLOCK,	/* attached to cpu-clock, and then waiting */
+};
+
+static void run_with_packet(int prog_fd)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, opts,
+		    .data_in = &pkt_v4,
+		    .data_size_in = sizeof(pkt_v4));
+
+	ASSERT_OK(bpf_prog_test_run_opts(prog_fd, &opts), "run");
+}
+
+static struct bpf_link *attach(struct bpf_program *prog, enum trigger trigger)
+{
+	if (trigger == BY_SYSCALL)
+		return bpf_program__attach(prog);
+	return bpf_program__attach_perf_event(prog, open_sampler(PERF_TYPE_SOFTWARE,
+								 PERF_COUNT_SW_CPU_CLOCK, 0));
+}
+
+static void run_attached(struct task_work_types *skel, struct bpf_program *prog,
+			 enum trigger trigger)
+{
+	struct bpf_link *link = attach(prog, trigger);
+	__u32 id = 0;
+
+	if (!ASSERT_OK_PTR(link, "attach"))
+		return;
+	WRITE_ONCE(skel->bss->armed, 1);
+	/* The first asks the LSMs only for the process group of a given process. */
+	syscall(__NR_getpgid, getpid());
+	bpf_prog_get_next_id(0, &id);
+	ASSERT_TRUE(wait_for(!READ_ONCE(skel->bss->armed)), "program runs");
+	bpf_link__destroy(link);
+}
+
+static void test_type(struct task_work_types *skel, struct bpf_program *prog, enum trigger trigger)
+{
+	struct slot {
+		struct bpf_task_work tw;
+		__u32 ran;
+	} slot;
+	__u32 nr = skel->bss->slot_nr;
+
+	skel->bss->ran = 0;
+	skel->bss->schedule_ret = 1;
+	if (trigger == BY_RUN || trigger == BY_PACKET) {
+		skel->bss->armed = 1;
+		if (trigger == BY_PACKET)
+			run_with_packet(bpf_program__fd(prog));
+		else
+			ASSERT_OK(run_syscall_prog(bpf_program__fd(prog)), "run");
+	} else {
+		run_attached(skel, prog, trigger);
+	}
+	ASSERT_OK(skel->bss->schedule_ret, "schedule");
+	ASSERT_TRUE(wait_for(READ_ONCE(skel->bss->ran)), "callback");
+	ASSERT_OK(bpf_map_lookup_elem(bpf_map__fd(skel->maps.slots), &nr, &slot), "lookup");
+	ASSERT_EQ(slot.ran, 1, "ran for this program");
+}
+
+void test_task_work_types(void)
+{
+	struct task_work_types *skel = task_work_types__open_and_load();
+	unsigned int i;
+
+	if (!ASSERT_OK_PTR(skel, "open and load"))
+		return;
+#define TYPE(name, trigger) { #name, skel->progs.from_##name, trigger }
+	const struct {
+		const char *name;
+		struct bpf_program *prog;
+		enum trigger trigger;
+	} types[] = {
+		TYPE(syscall, BY_RUN),
+		TYPE(tc, BY_PACKET),
+		TYPE(xdp, BY_PACKET),
+		TYPE(cgroup_skb, BY_PACKET),
+		TYPE(socket, BY_PACKET),
+		TYPE(raw_tp, BY_SYSCALL),
+		TYPE(tp_btf, BY_SYSCALL),
+		TYPE(tp, BY_SYSCALL),
+		TYPE(perf_event, BY_CLOCK),
+		TYPE(fentry, BY_SYSCALL),
+		TYPE(fexit, BY_SYSCALL),
+		TYPE(sleepable_fentry, BY_SYSCALL),
+		TYPE(kprobe, BY_SYSCALL),
+		TYPE(kretprobe, BY_SYSCALL),
+		TYPE(lsm, BY_SYSCALL),
+		TYPE(sleepable_lsm, BY_SYSCALL),
+	};
+
+	skel->bss->tid = syscall(__NR_gettid);
+	for (i = 0; i < ARRAY_SIZE(types); i++) {
+		skel->bss->slot_nr = i;
+		if (test__start_subtest(types[i].name))
+			test_type(skel, types[i].prog, types[i].trigger);
+	}
+	task_work_types__destroy(skel);
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What the programs of the task work tests and their user side both know. */
+#ifndef _TASK_WORK_ELEM_H
+#define _TASK_WORK_ELEM_H
+
+#define TASK_WORK_TEXT_LEN 32
+
+/* Not a multiple of eight: the value starts behind padding. */
+struct task_work_key {
+	__u32 id;
+	__u32 twice;
+	__u32 inverse;
+};
+
+/* The field sits between others: neither its offset nor its end is special. */
+struct task_work_elem {
+	__u64 cookie;
+	char text[TASK_WORK_TEXT_LEN];
+	struct bpf_task_work tw;
+	__u32 ran;
+};
+
+enum task_work_map {
+	MAP_HASH,
+	MAP_HASH_MALLOC,
+	MAP_LRU_HASH,
+	MAP_ARRAY,
+	NR_MAPS,
+};
+
+enum task_work_mode {
+	MODE_SIGNAL,
+	MODE_RESUME,
+	NR_MODES,
+};
+
+#endif

@@ -1,0 +1,789 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What the verifier refuses, a program for each rule, and what it must not refuse. */
+#include "task_work_common.h"
+#include "bpf_experimental.h"
+
+char _license[] SEC("license") = "GPL";
+
+struct elem {
+	__u64 before;
+	struct bpf_task_work tw;
+	__u64 after;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct elem);
+} map SEC(".maps");
+
+struct inner {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct elem);
+} other_map SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} plain_map SEC(".maps");
+
+/* Larger values than those of map: a callback that got one typed as such could leave it. */
+struct timer_elem {
+	struct bpf_timer timer;
+	char room[256];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct timer_elem);
+} timer_map SEC(".maps");
+
+struct wq_elem {
+	__u64 before;
+	struct bpf_wq wq;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct wq_elem);
+} wq_map SEC(".maps");
+
+struct lock_elem {
+	struct bpf_spin_lock lock;
+	struct bpf_task_work tw;
+	__u64 locked;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct lock_elem);
+} lock_map SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__array(values, struct inner);
+} outer_map SEC(".maps") = {
+	.values = { &other_map, &other_map },
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} prog_array SEC(".maps");
+
+void bpf_rcu_read_lock(void) __ksym;
+void bpf_rcu_read_unlock(void) __ksym;
+
+extern int bpf_wq_init(struct bpf_wq *wq, void *map, unsigned int flags) __ksym;
+
+__u32 zero;
+__u64 number;
+char buffer[8];
+const void *user_ptr;
+
+static int callback(struct bpf_map *map, void *key, void *value)
+{
+	return 0;
+}
+
+#define lookup(map) bpf_map_lookup_elem(&(map), &zero)
+
+/* What the others do wrong is right here. */
+SEC("tc")
+__success
+int all_is_well(void *ctx)
+{
+	struct elem *elem = lookup(map);
+
+	if (!elem)
+		return 0;
+	bpf_task_work_schedule_signal(bpf_get_current_task_btf(), &elem->tw, &map, callback);
+	bpf_task_work_schedule_resume(bpf_get_current_task_btf(), &elem->tw, &map, callback);
+	return 0;
+}
+
+/* The task */
+
+SEC("tc")
+__failure __msg("Possibly NULL pointer passed to trusted arg0")
+int null_task(void *ctx)
+{
+	struct elem *elem = lookup(map);
+
+	if (elem)
+		bpf_task_work_schedule_signal(NULL, &elem->tw, &map, callback);
+	return 0;
+}
+
+SEC("tc")
+__failure __msg("Possibly NULL pointer passed to trusted arg0")
+int task_that_may_be_null(void *ctx)
+{
+	struct task_struct *task = bpf_task_from_pid(1);
+	struct elem *elem = lookup(map);
+
+	if (elem)
+		bpf_task_work_schedule_signal(task, &elem->tw, &map, callback);
+	if (task)
+		bpf_task_release(task);
+	return 0;
+}
+
+SEC("tc")
+__failure __msg("R1 must be referenced or trusted")
+int untrusted_task(void *ctx)
+{
+	struct elem *elem = lookup(map);
+
+	if (elem)
+		bpf_task_work_schedule_resume(bpf_get_current_task_btf()->last_wakee, &elem->tw,
+					      &map, callback);
+	return 0;
+}
+
+/* Under RCU, as here, the struct is there, but it may be one that is being freed. */
+SEC("tc")
+__failure __msg("R1 must be referenced or trusted")
+int rcu_task(void *ctx)
+{
+	struct elem *elem = lookup(map);
+
+	if (elem)
+		bpf_task_work_schedule_resume(bpf_get_current_task_btf()->real_parent, &elem->tw,
+					      &map, callback);
+	return 0;
+}
+
+/* The field */
+
+SEC("tc")
+__failure __msg("Possibly NULL pointer passed to trusted arg1")
+int null_field(void *ctx)
+{
+	bpf_task_work_schedule_signal(bpf_get_current_task_btf(), NULL, &map, callback);
+	return 0;
+}
+
+SEC("tc")
+__failure __msg("arg#1 doesn't point to a map value")
+int field_on_stack(void *ctx)
+{
+	struct bpf_task_work tw = {};
+
+	bpf_task_work_schedule_signal(bpf_get_current_task_btf(), &tw, &map, callback);
+	return 0;
+}
+
+SEC("tc")
+__failure __msg("arg#1 doesn't point to a map value")
+int field_of_allocated_object(void *ctx)
+{
+	struct elem *elem = bpf_obj_new(typeof(*elem));
+
+	if (!elem)
+		return 0;
+	bpf_task_work_schedule_signal(bpf_get_current_task_btf(), &elem->tw, &map, callback);
+	bpf_obj_drop(elem);
+	return 0;
+}
+
+SEC("tc")
+__failure __msg("off 16 doesn't point to 'struct bpf_task_work' that is at 8")
+int behind_field(void *ctx)
+{
+	struct elem *elem = lookup(map);
+
+	if (elem)
+		bpf_task_work_schedule_signal(bpf_get_current_task_btf(), (void *)&elem->after,
+					      &map, callback);
+	return 0;
+}
+
+SEC("tc")
+__failure __msg("off 0 doesn't point to 'struct bpf_task_work' that is at 8")
+int before_field(void *ctx)
+{
+	struct elem *elem = lookup(map);
+
+	if (elem)
+		bpf_task_work_schedule_signal(bpf_get_current_task_btf(), (void *)elem, &map,
+					      callback);
+	return 0;
+}
+
+SEC("tc")
+__failure
+__msg("R2 doesn't have constant offset. bpf_task_work has to be at the constant offset")
+int variable_offset(void *ctx)
+{
+	void *elem = lookup(map);
+
+	if (elem)
+		bpf_task_work_schedule_signal(bpf_get_current_task_btf(), elem + (number & 8),
+					      &map, callback);
+	return 0;
+}
+
+SEC("tc")
+__failure __msg("map 'plain_map' has no valid bpf_task_work")
+int map_without_field(void *ctx)
+{
+	void *value = lookup(plain_map);
+
+	if (value)
+		bpf_task_work_schedule_signal(bpf_get_current_task_btf(), value, &plain_map,
+					      callback);
+	return 0;
+}
+
+SEC("tc")
+__failure __msg("map 'timer_map' has no valid bpf_task_work")
+int map_with_other_field(void *ctx)
+{
+	void *value = lookup(timer_map);
+
+	if (value)
+		bpf_task_work_schedule_signal(bpf_get_current_task_btf(), value, &timer_map,
+					      callback);
+	return 0;
+}
+
+SEC("tc")
+__failure __msg("bpf_task_work cannot be accessed directly by load/store")
+int read_field(void *ctx)
+{
+	struct elem *elem = lookup(map);
+
+	if (elem)
+		number = elem->tw.__opaque;
+	return 0;
+}
+
+SEC("tc")
+__failure __msg("bpf_task_work cannot be accessed directly by load/store")
+int write_field(void *ctx)
+{
+	struct elem *elem = lookup(map);
+
+	if (elem)
+		elem->tw.__opaque = 0;
+	return 0;
+}
+
+SEC("tc")
+__failure __msg("bpf_task_work cannot be accessed directly by load/store")
+int write_field_with_helper(void *ctx)
+{
+	struct elem *elem = lookup(map);
+
+	if (elem)
+		bpf_probe_read_kernel(elem, sizeof(*elem), buffer);
+	return 0;
+}
+
+/* The map */
+
+SEC("tc")
+__failure
+__msg("bpf_task_work pointer in R2 map_uid=0 doesn't match map pointer in R3 map_uid=0")
+int wrong_map(void *ctx)
+{
+	struct elem *elem = lookup(map);
+
+	if (elem)
+		bpf_task_work_schedule_signal(bpf_get_current_task_btf(), &elem->tw, &other_map,
+					      callback);
+	return 0;
+}
+
+SEC("tc")
+__failure
+__msg("bpf_task_work pointer in R2 map_uid=0 doesn't match map pointer in R3 map_uid=0")
+int wrong_map_without_special_fields(void *ctx)
+{
+	struct elem *elem = lookup(map);
+
+	if (elem)
+		bpf_task_work_schedule_signal(bpf_get_current_task_btf(), &elem->tw, &plain_map,
+					      callback);
+	return 0;
+}
+
+SEC("tc")
+__failure
+__msg("bpf_task_work pointer in R2 map_uid=0 doesn't match map pointer in R3 map_uid=0")
+int wrong_map_with_other_field(void *ctx)
+{
+	struct elem *elem = lookup(map);
+
+	if (elem)
+		bpf_task_work_schedule_signal(bpf_get_current_task_btf(), &elem->tw, &timer_map,
+					      callback);
+	return 0;
+}
+
+SEC("tc")
+__failure
+__msg("bpf_task_work pointer in R2 map_uid={{[1-9][0-9]*}} doesn't match map pointer in R3")
+int wrong_inner_map(void *ctx)
+{
+	__u32 one = 1;
+	void *map1 = bpf_map_lookup_elem(&outer_map, &zero);
+	void *map2 = bpf_map_lookup_elem(&outer_map, &one);
+	struct elem *elem;
+
+	if (!map1 || !map2)
+		return 0;
+	elem = bpf_map_lookup_elem(map1, &zero);
+	if (elem)
+		bpf_task_work_schedule_signal(bpf_get_current_task_btf(), &elem->tw, map2,
+					      callback);
+	return 0;
+}
+
+SEC("tc")
+__success
+int right_inner_map(void *ctx)
+{
+	void *inner = bpf_map_lookup_elem(&outer_map, &zero);
+	struct elem *elem;
+
+	if (!inner)
+		return 0;
+	elem = bpf_map_lookup_elem(inner, &zero);
+	if (elem)
+		bpf_task_work_schedule_signal(bpf_get_current_task_btf(), &elem->tw, inner,
+					      callback);
+	return 0;
+}
+
+/* A map, but one that is known only when the program runs. */
+SEC("iter/bpf_map")
+__failure
+__msg("pointer in R3 isn't map pointer, but {{.*}}ptr_; pass the map of the bpf_task_work")
+int map_of_iterator(struct bpf_iter__bpf_map *ctx)
+{
+	struct bpf_map *any_map = ctx->map;
+	struct elem *elem = lookup(map);
+
+	if (elem && any_map)
+		bpf_task_work_schedule_signal(bpf_get_current_task_btf(), &elem->tw, any_map,
+					      callback);
+	return 0;
+}
+
+/* The register of a value names its map as well, which does not make it one. */
+SEC("tc")
+__failure
+__msg("pointer in R3 isn't map pointer, but map_value; pass the map of the bpf_task_work")
+int value_for_map(void *ctx)
+{
+	struct elem *elem = lookup(map);
+
+	if (elem)
+		bpf_task_work_schedule_signal(bpf_get_current_task_btf(), &elem->tw, elem,
+					      callback);
+	return 0;
+}
+
+SEC("tc")
+__failure __msg("Possibly NULL pointer passed to trusted arg2")
+int null_map(void *ctx)
+{
+	struct elem *elem = lookup(map);
+
+	if (elem)
+		bpf_task_work_schedule_signal(bpf_get_current_task_btf(), &elem->tw, NULL,
+					      callback);
+	return 0;
+}
+
+/* The callback */
+
+SEC("tc")
+__failure __msg("arg3 expected pointer to func")
+int no_callback(void *ctx)
+{
+	struct elem *elem = lookup(map);
+
+	if (elem)
+		bpf_task_work_schedule_signal(bpf_get_current_task_btf(), &elem->tw, &map,
+					      (bpf_task_work_callback_t)(void *)buffer);
+	return 0;
+}
+
+static __always_inline int schedule(void *callback)
+{
+	struct elem *elem = lookup(map);
+
+	if (!elem)
+		return 0;
+	return bpf_task_work_schedule_signal(bpf_get_current_task_btf(), &elem->tw, &map, callback);
+}
+
+static int callback_with_four(struct bpf_map *map, void *key, void *value, void *more)
+{
+	return *(int *)more;
+}
+
+SEC("tc")
+__failure __msg("R4 !read_ok")
+int callback_has_three_arguments(void *ctx)
+{
+	return schedule(callback_with_four);
+}
+
+static int callback_writes_key(struct bpf_map *map, void *key, void *value)
+{
+	*(__u32 *)key = 1;
+	return 0;
+}
+
+SEC("tc")
+__failure __msg("write to change key R2 not allowed")
+int callback_may_not_write_key(void *ctx)
+{
+	return schedule(callback_writes_key);
+}
+
+static int callback_leaves_key(struct bpf_map *map, void *key, void *value)
+{
+	return *((__u32 *)key + 1);
+}
+
+SEC("tc")
+__failure __msg("invalid access to map key, key_size=4 off=4 size=4")
+int callback_may_not_leave_key(void *ctx)
+{
+	return schedule(callback_leaves_key);
+}
+
+static int callback_leaves_value(struct bpf_map *map, void *key, void *value)
+{
+	return *((__u64 *)value + 3);
+}
+
+SEC("tc")
+__failure __msg("invalid access to map value, value_size=24 off=24 size=8")
+int callback_may_not_leave_value(void *ctx)
+{
+	return schedule(callback_leaves_value);
+}
+
+static int callback_leaks(struct bpf_map *map, void *key, void *value)
+{
+	bpf_task_from_pid(1);
+	return 0;
+}
+
+SEC("tc")
+__failure __msg("Unreleased reference")
+int callback_may_not_leak(void *ctx)
+{
+	return schedule(callback_leaks);
+}
+
+static int callback_calls_tail(struct bpf_map *map, void *key, void *value)
+{
+	bpf_tail_call(NULL, &prog_array, 0);
+	return 0;
+}
+
+/* A tail call takes the context of the program, which the callback does not have. */
+SEC("tc")
+__failure __msg("R1 type=scalar expected=ctx")
+int callback_may_not_tail_call(void *ctx)
+{
+	return schedule(callback_calls_tail);
+}
+
+static int callback_throws(struct bpf_map *map, void *key, void *value)
+{
+	bpf_throw(0);
+	return 0;
+}
+
+SEC("tc")
+__failure __msg("bpf_throw kfunc (insn {{[0-9]+}}) cannot be called from callback subprog")
+int callback_may_not_throw(void *ctx)
+{
+	return schedule(callback_throws);
+}
+
+static int callback_keeps_lock(struct bpf_map *map, void *key, void *value)
+{
+	struct lock_elem *elem = value;
+
+	bpf_spin_lock(&elem->lock);
+	return 0;
+}
+
+SEC("tc")
+__failure __msg("lock")
+int callback_may_not_keep_lock(void *ctx)
+{
+	struct lock_elem *elem = lookup(lock_map);
+
+	if (elem)
+		bpf_task_work_schedule_signal(bpf_get_current_task_btf(), &elem->tw, &lock_map,
+					      callback_keeps_lock);
+	return 0;
+}
+
+/* Another value of the same map has another lock. */
+static int callback_unlocks_other(struct bpf_map *map, void *key, void *value)
+{
+	struct lock_elem *elem = value, *other = lookup(lock_map);
+
+	if (!other)
+		return 0;
+	bpf_spin_lock(&elem->lock);
+	bpf_spin_unlock(&other->lock);
+	return 0;
+}
+
+SEC("tc")
+__failure __msg("bpf_spin_unlock of different lock")
+int callback_knows_its_lock(void *ctx)
+{
+	struct lock_elem *elem = lookup(lock_map);
+
+	if (elem)
+		bpf_task_work_schedule_signal(bpf_get_current_task_btf(), &elem->tw, &lock_map,
+					      callback_unlocks_other);
+	return 0;
+}
+
+static int callback_locks(struct bpf_map *map, void *key, void *value)
+{
+	struct lock_elem *elem = value;
+
+	bpf_spin_lock(&elem->lock);
+	elem->locked++;
+	bpf_spin_unlock(&elem->lock);
+	return 0;
+}
+
+SEC("tc")
+__success
+int callback_may_lock(void *ctx)
+{
+	struct lock_elem *elem = lookup(lock_map);
+
+	if (elem)
+		bpf_task_work_schedule_signal(bpf_get_current_task_btf(), &elem->tw, &lock_map,
+					      callback_locks);
+	return 0;
+}
+
+SEC("tc")
+__failure __msg("function calls are not allowed while holding a lock")
+int schedule_with_lock(void *ctx)
+{
+	struct lock_elem *elem = lookup(lock_map);
+
+	if (!elem)
+		return 0;
+	bpf_spin_lock(&elem->lock);
+	bpf_task_work_schedule_signal(bpf_get_current_task_btf(), &elem->tw, &lock_map, callback);
+	bpf_spin_unlock(&elem->lock);
+	return 0;
+}
+
+/* The callback has the map of its value: no other map will do. */
+static int callback_with_wrong_map(struct bpf_map *map, void *key, void *value)
+{
+	struct elem *elem = value;
+
+	return bpf_task_work_schedule_signal(bpf_get_current_task_btf(), &elem->tw, &other_map,
+					     callback);
+}
+
+SEC("tc")
+__failure
+__msg("bpf_task_work pointer in R2 map_uid=0 doesn't match map pointer in R3 map_uid=0")
+int callback_knows_its_map(void *ctx)
+{
+	return schedule(callback_with_wrong_map);
+}
+
+static int callback_schedules(struct bpf_map *map, void *key, void *value)
+{
+	struct elem *elem = value;
+
+	return bpf_task_work_schedule_signal(bpf_get_current_task_btf(), &elem->tw, map, callback);
+}
+
+SEC("tc")
+__success
+int callback_may_schedule(void *ctx)
+{
+	return schedule(callback_schedules);
+}
+
+static int callback_sleeps(struct bpf_map *map, void *key, void *value)
+{
+	struct elem *elem = value;
+
+	bpf_copy_from_user(&elem->after, sizeof(elem->after), user_ptr);
+	return bpf_copy_from_user_str(&elem->before, sizeof(elem->before), user_ptr, 0);
+}
+
+SEC("raw_tp")
+__success
+int callback_may_sleep(void *ctx)
+{
+	return schedule(callback_sleeps);
+}
+
+/* That holds for the callback and not for the program around it. */
+SEC("raw_tp")
+__failure __msg("program must be sleepable to call sleepable kfunc bpf_copy_from_user_str")
+int program_may_not_call_sleepable_kfunc(void *ctx)
+{
+	schedule(callback_sleeps);
+	return bpf_copy_from_user_str(buffer, sizeof(buffer), user_ptr, 0);
+}
+
+SEC("raw_tp")
+__failure __msg("helper call might sleep in a non-sleepable prog")
+int program_may_not_call_sleepable_helper(void *ctx)
+{
+	schedule(callback_sleeps);
+	return bpf_copy_from_user(buffer, sizeof(buffer), user_ptr);
+}
+
+/* Nor for what the callback does under RCU. */
+static int callback_sleeps_under_rcu(struct bpf_map *map, void *key, void *value)
+{
+	bpf_rcu_read_lock();
+	bpf_copy_from_user_str(buffer, sizeof(buffer), user_ptr, 0);
+	bpf_rcu_read_unlock();
+	return 0;
+}
+
+SEC("tc")
+__failure __msg("kernel func bpf_copy_from_user_str is sleepable within rcu_read_lock region")
+int callback_may_not_sleep_under_rcu(void *ctx)
+{
+	return schedule(callback_sleeps_under_rcu);
+}
+
+static int callback_returns_minus_one(struct bpf_map *map, void *key, void *value)
+{
+	return -1;
+}
+
+static int callback_returns_42(struct bpf_map *map, void *key, void *value)
+{
+	return 42;
+}
+
+static int callback_returns_random(struct bpf_map *map, void *key, void *value)
+{
+	return bpf_get_prandom_u32();
+}
+
+SEC("tc")
+__success
+int callback_may_return_any_int(void *ctx)
+{
+	schedule(callback_returns_minus_one);
+	schedule(callback_returns_42);
+	return schedule(callback_returns_random);
+}
+
+/* That holds for task work and not for timers. */
+static int timer_callback_returns_one(void *map, int *key, struct timer_elem *value)
+{
+	return 1;
+}
+
+SEC("tc")
+__failure
+__msg("At async callback return the register R0 has smin=1 smax=1 should have been in [0, 0]")
+int timer_callback_returns_zero(void *ctx)
+{
+	struct timer_elem *elem = lookup(timer_map);
+
+	if (elem)
+		bpf_timer_set_callback(&elem->timer, timer_callback_returns_one);
+	return 0;
+}
+
+/* The last argument of the other spelling */
+
+SEC("tc")
+__success
+int last_argument_is_the_kernels(void *ctx)
+{
+	struct elem *elem = lookup(map);
+
+	if (!elem)
+		return 0;
+	bpf_task_work_schedule_signal_impl(bpf_get_current_task_btf(), &elem->tw, &map, callback,
+					   NULL);
+	return bpf_task_work_schedule_resume_impl(bpf_get_current_task_btf(), &elem->tw, &map,
+						  callback, (void *)42);
+}
+
+/* bpf_wq: the same checks */
+
+SEC("tc")
+__failure __msg("workqueue pointer in R1 map_uid=0 doesn't match map pointer in R2 map_uid=0")
+int wq_wrong_map_without_special_fields(void *ctx)
+{
+	struct wq_elem *elem = lookup(wq_map);
+
+	if (elem)
+		bpf_wq_init(&elem->wq, &plain_map, 0);
+	return 0;
+}
+
+SEC("tc")
+__failure __msg("workqueue pointer in R1 map_uid=0 doesn't match map pointer in R2 map_uid=0")
+int wq_wrong_map_with_other_field(void *ctx)
+{
+	struct wq_elem *elem = lookup(wq_map);
+
+	if (elem)
+		bpf_wq_init(&elem->wq, &timer_map, 0);
+	return 0;
+}
+
+SEC("tc")
+__failure __msg("R1 doesn't have constant offset. bpf_wq has to be at the constant offset")
+int wq_variable_offset(void *ctx)
+{
+	void *elem = lookup(wq_map);
+
+	if (elem)
+		bpf_wq_init(elem + (number & 8), &wq_map, 0);
+	return 0;
+}
+
+SEC("tc")
+__failure __msg("map 'plain_map' has no valid bpf_wq")
+int wq_map_without_field(void *ctx)
+{
+	void *value = lookup(plain_map);
+
+	if (value)
+		bpf_wq_init(value, &plain_map, 0);
+	return 0;
+}
