@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-2.0
+# BPF task work for Linux 6.12: build, boot, test. `make help` says what there is.
+
+V ?= default
+J ?= $(shell nproc)
+T ?=
+CMD ?=
+
+VARIANTS  := default $(patsubst kernel/configs/task_work-%.config,%,$(wildcard kernel/configs/task_work-*.config))
+ifeq ($(filter $(V),$(VARIANTS)),)
+$(error unknown V=$(V); there are: $(VARIANTS) (kernel/configs))
+endif
+FRAGMENTS := kernel/configs/task_work.config $(filter %-$(V).config,$(wildcard kernel/configs/*.config))
+
+LINUX     := $(CURDIR)/build/linux
+O         := $(CURDIR)/build/$(V)
+IMAGE     := $(O)/arch/x86/boot/bzImage
+SELFTESTS := $(O)/selftests
+TASKSTR   := $(O)/taskstr
+CLANG     := clang-19
+STRIP     := llvm-strip-19
+
+# What Debian 12 and 13 call what the build and the guest need. SRC= is a kernel source of your own.
+PACKAGES  := $(if $(SRC),,$(shell awk '$$1 == "package" { print $$2 }' base)) bc bison busybox-static clang-19 flex gcc git \
+	     libc6-dev libelf-dev llvm-19 make pahole python3 qemu-system-x86 xz-utils zlib1g-dev
+CHECKERS  := perl shellcheck sparse
+export SRC
+
+.NOTPARALLEL:
+.PHONY: help demo test shell run apply refresh check series packages source config kernel selftests taskstr
+
+help: ## this list
+	@echo "BPF task work for Linux 6.12. Targets:"
+	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@echo "V=variant of the kernel ($(VARIANTS)), J=jobs ($(J)), SRC=kernel source (a tarball or a directory)."
+
+demo: taskstr ## the main job, from nothing: what a callback reads that its NMI could not
+	@vm/run -i $(IMAGE) -f $(TASKSTR)/taskstr -- /taskstr -n 512 -f /mnt/strings
+
+test: selftests ## the tests, from nothing; T=task_work only some
+	@vm/test $(O) '$(T)'
+
+shell: selftests taskstr ## a prompt in the guest
+	@vm/run -i $(IMAGE) -f $(SELFTESTS)/guest:/selftests -f $(TASKSTR)/taskstr -I
+
+run: selftests taskstr ## one command in the guest: CMD='uname -a'
+	@$(if $(CMD),,echo "make run needs CMD='...'" >&2; exit 2;) \
+	vm/run -i $(IMAGE) -f $(SELFTESTS)/guest:/selftests -f $(TASKSTR)/taskstr -- sh -c '$(subst ','\'',$(CMD))'
+
+apply: source ## the series -> commits in build/linux
+
+refresh: packages ## commits in build/linux -> the series
+	@patches/refresh
+
+check: source ## round trip, checkpatch, sparse, warnings, kernel-doc, shellcheck, each step builds
+	@vm/packages $(CHECKERS)
+	@J=$(J) patches/check $(FRAGMENTS)
+
+series: source ## the whole series as mails for git am, in build/series
+	@patches/mail build/series
+
+packages:
+	@vm/packages $(PACKAGES)
+	@mkdir -p build && : >build/log
+
+source: packages
+	@vm/stage source patches/unpack
+	@patches/apply
+
+config: source
+	@vm/stage config vm/config $(LINUX) $(O) $(FRAGMENTS)
+
+kernel: config
+	@vm/stage kernel $(MAKE) -C $(LINUX) O=$(O) -j$(J)
+
+selftests: kernel
+	@vm/stage selftests vm/selftests $(LINUX) $(O) CLANG=$(CLANG) LLVM_STRIP=$(STRIP) -j$(J)
+
+taskstr: kernel
+	@mkdir -p $(TASKSTR)
+	@vm/stage taskstr $(MAKE) -C $(LINUX)/tools/bpf/taskstr OUTPUT=$(TASKSTR) VMLINUX_BTF=$(O)/vmlinux CLANG=$(CLANG) -j$(J)
