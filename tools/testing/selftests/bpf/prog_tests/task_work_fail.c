@@ -76,6 +76,23 @@ static void create_map(const struct map_case *c)
 	btf__free(btf);
 }
 
+/* Reading a pinned map shows its values, and the field holds a kernel address. */
+static void read_pinned_map(void)
+{
+	const char *path = "/sys/fs/bpf/task_work_map";
+	struct task_work_perfmon *skel = task_work_perfmon__open_and_load();
+	int fd;
+
+	if (!ASSERT_OK_PTR(skel, "load"))
+		return;
+	if (ASSERT_OK(bpf_map__pin(skel->maps.map, path), "pin")) {
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		ASSERT_EQ(fd < 0 ? -errno : fd, -EIO, "open");
+		ASSERT_OK(bpf_map__unpin(skel->maps.map, path), "unpin");
+	}
+	task_work_perfmon__destroy(skel);
+}
+
 void test_task_work_map_fail(void)
 {
 	unsigned int i;
@@ -84,6 +101,8 @@ void test_task_work_map_fail(void)
 	for (i = 0; i < ARRAY_SIZE(map_cases); i++)
 		if (test__start_subtest(map_cases[i].name))
 			create_map(&map_cases[i]);
+	if (test__start_subtest("read_pinned_map"))
+		read_pinned_map();
 }
 
 /* The programs could be loaded: this and nothing else is why they are not. */

@@ -2,6 +2,7 @@
 /* What the verifier refuses, a program for each rule, and what it must not refuse. */
 #include "task_work_common.h"
 #include "bpf_experimental.h"
+#include "bpf_kfuncs.h"
 
 char _license[] SEC("license") = "GPL";
 
@@ -45,6 +46,18 @@ struct {
 	__type(value, struct timer_elem);
 } timer_map SEC(".maps");
 
+struct async_elem {
+	struct bpf_timer timer;
+	struct bpf_task_work tw;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct async_elem);
+} async_map SEC(".maps");
+
 struct wq_elem {
 	__u64 before;
 	struct bpf_wq wq;
@@ -86,8 +99,10 @@ struct {
 	__type(value, __u32);
 } prog_array SEC(".maps");
 
-void bpf_rcu_read_lock(void) __ksym;
-void bpf_rcu_read_unlock(void) __ksym;
+void bpf_rcu_read_lock(void)
+	__ksym;
+void bpf_rcu_read_unlock(void)
+	__ksym;
 
 extern int bpf_wq_init(struct bpf_wq *wq, void *map, unsigned int flags) __ksym;
 
@@ -375,7 +390,7 @@ int right_inner_map(void *ctx)
 /* A map, but one that is known only when the program runs. */
 SEC("iter/bpf_map")
 __failure
-__msg("pointer in R3 isn't map pointer, but {{.*}}ptr_; pass the map of the bpf_task_work")
+__msg("pointer in R3 isn't map pointer, but {{.*}}ptr_: expected the map of the bpf_task_work")
 int map_of_iterator(struct bpf_iter__bpf_map *ctx)
 {
 	struct bpf_map *any_map = ctx->map;
@@ -390,7 +405,7 @@ int map_of_iterator(struct bpf_iter__bpf_map *ctx)
 /* The register of a value names its map as well, which does not make it one. */
 SEC("tc")
 __failure
-__msg("pointer in R3 isn't map pointer, but map_value; pass the map of the bpf_task_work")
+__msg("pointer in R3 isn't map pointer, but map_value: expected the map of the bpf_task_work")
 int value_for_map(void *ctx)
 {
 	struct elem *elem = lookup(map);
@@ -723,6 +738,184 @@ int timer_callback_returns_zero(void *ctx)
 
 	if (elem)
 		bpf_timer_set_callback(&elem->timer, timer_callback_returns_one);
+	return 0;
+}
+
+/*
+ * What a helper finds in the task that runs the program is not there any more when
+ * its callback runs.
+ */
+
+static int callback_gets_retval(struct bpf_map *map, void *key, void *value)
+{
+	return bpf_get_retval();
+}
+
+SEC("cgroup/getsockopt")
+__failure __msg("helper bpf_get_retval#{{[0-9]+}} can't be called from an async callback")
+int callback_may_not_get_retval(void *ctx)
+{
+	schedule(callback_gets_retval);
+	return 1;
+}
+
+static int callback_sets_retval(struct bpf_map *map, void *key, void *value)
+{
+	return bpf_set_retval(0);
+}
+
+SEC("cgroup/getsockopt")
+__failure __msg("helper bpf_set_retval#{{[0-9]+}} can't be called from an async callback")
+int callback_may_not_set_retval(void *ctx)
+{
+	schedule(callback_sets_retval);
+	return 1;
+}
+
+struct {
+	__uint(type, BPF_MAP_TYPE_CGROUP_STORAGE);
+	__type(key, struct bpf_cgroup_storage_key);
+	__type(value, __u64);
+} cgroup_storage SEC(".maps");
+
+static int callback_gets_storage(struct bpf_map *map, void *key, void *value)
+{
+	return *(__u64 *)bpf_get_local_storage(&cgroup_storage, 0);
+}
+
+SEC("cgroup/getsockopt")
+__failure __msg("helper bpf_get_local_storage#{{[0-9]+}} can't be called from an async callback")
+int callback_may_not_get_storage(void *ctx)
+{
+	schedule(callback_gets_storage);
+	return 1;
+}
+
+static int callback_redirects(struct bpf_map *map, void *key, void *value)
+{
+	return bpf_redirect(1, 0);
+}
+
+SEC("xdp")
+__failure __msg("helper bpf_redirect#{{[0-9]+}} can't be called from an async callback")
+int callback_may_not_redirect(void *ctx)
+{
+	schedule(callback_redirects);
+	return XDP_PASS;
+}
+
+struct {
+	__uint(type, BPF_MAP_TYPE_DEVMAP);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} devmap SEC(".maps");
+
+static int callback_redirects_map(struct bpf_map *map, void *key, void *value)
+{
+	return bpf_redirect_map(&devmap, 0, 0);
+}
+
+SEC("xdp")
+__failure __msg("helper bpf_redirect_map#{{[0-9]+}} can't be called from an async callback")
+int callback_may_not_redirect_map(void *ctx)
+{
+	schedule(callback_redirects_map);
+	return XDP_PASS;
+}
+
+static int callback_closes(struct bpf_map *map, void *key, void *value)
+{
+	return bpf_sys_close(0);
+}
+
+SEC("syscall")
+__failure __msg("helper bpf_sys_close#{{[0-9]+}} can't be called from an async callback")
+int callback_may_not_close(void *ctx)
+{
+	return schedule(callback_closes);
+}
+
+static int callback_calls_bpf(struct bpf_map *map, void *key, void *value)
+{
+	return bpf_sys_bpf(0, buffer, sizeof(buffer));
+}
+
+SEC("syscall")
+__failure __msg("helper bpf_sys_bpf#{{[0-9]+}} can't be called from an async callback")
+int callback_may_not_call_bpf(void *ctx)
+{
+	return schedule(callback_calls_bpf);
+}
+
+static int callback_asks_for_return(struct bpf_map *map, void *key, void *value)
+{
+	return bpf_session_is_return();
+}
+
+SEC("kprobe.session")
+__failure __msg("kfunc bpf_session_is_return can't be called from an async callback")
+int callback_may_not_ask_for_return(void *ctx)
+{
+	schedule(callback_asks_for_return);
+	return 0;
+}
+
+static int callback_asks_for_cookie(struct bpf_map *map, void *key, void *value)
+{
+	return *bpf_session_cookie();
+}
+
+SEC("kprobe.session")
+__failure __msg("kfunc bpf_session_cookie can't be called from an async callback")
+int callback_may_not_ask_for_cookie(void *ctx)
+{
+	schedule(callback_asks_for_cookie);
+	return 0;
+}
+
+/* One function for a timer, which has to return 0, and for task work: in both orders. */
+static int callback_of_two_masters(struct bpf_map *map, void *key, void *value)
+{
+	return 1;
+}
+
+static __always_inline void set_timer(struct async_elem *elem)
+{
+	bpf_timer_set_callback(&elem->timer, callback_of_two_masters);
+}
+
+static __always_inline void schedule_async(struct async_elem *elem)
+{
+	bpf_task_work_schedule_resume(bpf_get_current_task_btf(), &elem->tw, &async_map,
+				      callback_of_two_masters);
+}
+
+SEC("tc")
+__failure
+__msg("At async callback return the register R0 has smin=1 smax=1 should have been in [0, 0]")
+int callback_of_task_work_and_timer(void *ctx)
+{
+	struct async_elem *elem = lookup(async_map);
+
+	if (!elem)
+		return 0;
+	schedule_async(elem);
+	set_timer(elem);
+	return 0;
+}
+
+SEC("tc")
+__failure
+__msg("At async callback return the register R0 has smin=1 smax=1 should have been in [0, 0]")
+int callback_of_timer_and_task_work(void *ctx)
+{
+	struct async_elem *elem = lookup(async_map);
+
+	if (!elem)
+		return 0;
+	set_timer(elem);
+	schedule_async(elem);
 	return 0;
 }
 

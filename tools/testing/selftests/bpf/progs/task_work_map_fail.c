@@ -55,7 +55,8 @@ static __always_inline int schedule(void *map)
 }
 
 SEC("raw_tp")
-__failure __msg("map 'percpu_hash' can't hold a bpf_task_work: hash, LRU hash and array maps can")
+__failure
+__msg("map 'percpu_hash' can't hold a bpf_task_work, only hash, LRU hash and array maps can")
 int in_percpu_hash(void *ctx)
 {
 	return schedule(&percpu_hash);
@@ -63,28 +64,29 @@ int in_percpu_hash(void *ctx)
 
 SEC("raw_tp")
 __failure
-__msg("map 'lru_percpu_hash' can't hold a bpf_task_work: hash, LRU hash and array maps can")
+__msg("map 'lru_percpu_hash' can't hold a bpf_task_work, only hash, LRU hash and array maps can")
 int in_lru_percpu_hash(void *ctx)
 {
 	return schedule(&lru_percpu_hash);
 }
 
 SEC("raw_tp")
-__failure __msg("map 'percpu_array' can't hold a bpf_task_work: hash, LRU hash and array maps can")
+__failure
+__msg("map 'percpu_array' can't hold a bpf_task_work, only hash, LRU hash and array maps can")
 int in_percpu_array(void *ctx)
 {
 	return schedule(&percpu_array);
 }
 
 SEC("raw_tp")
-__failure __msg("map 'mmapable' can't hold a bpf_task_work: it is BPF_F_MMAPABLE")
+__failure __msg("map 'mmapable' can't hold a bpf_task_work: it is mmapable")
 int in_mmapable_array(void *ctx)
 {
 	return schedule(&mmapable);
 }
 
 SEC("raw_tp")
-__failure __msg("{{map '.*\\.bss' can't hold a bpf_task_work: it is BPF_F_MMAPABLE}}")
+__failure __msg("{{map '.*\\.bss' can't hold a bpf_task_work: it is mmapable}}")
 int in_global_variable(void *ctx)
 {
 	return bpf_task_work_schedule_signal(bpf_get_current_task_btf(), &global.tw,
@@ -93,7 +95,7 @@ int in_global_variable(void *ctx)
 
 SEC("raw_tp")
 __failure __msg("map 'two_fields' has no valid bpf_task_work")
-__msg("a value may hold one bpf_task_work, not in an array")
+__msg("two of a kind that may be there once")
 int in_value_with_two(void *ctx)
 {
 	return schedule(&two_fields);
@@ -106,7 +108,7 @@ static int callback_of_array(struct bpf_map *map, void *key, void *value)
 
 SEC("raw_tp")
 __failure __msg("map 'array_of_fields' has no valid bpf_task_work")
-__msg("a value may hold one bpf_task_work, not in an array")
+__msg("in an array where it may not be")
 int in_value_with_array(void *ctx)
 {
 	struct several *value = bpf_map_lookup_elem(&array_of_fields, &zero);
