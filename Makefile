@@ -22,7 +22,7 @@ STRIP     := llvm-strip-19
 
 # What Debian 12 and 13 call what the build and the guest need. SRC= is a kernel source of your own.
 PACKAGES  := $(if $(SRC),,$(shell awk '$$1 == "package" { print $$2 }' base)) bc bison busybox-static clang-19 flex gcc git \
-	     libc6-dev libelf-dev llvm-19 make pahole python3 qemu-system-x86 xz-utils zlib1g-dev
+	     libc6-dev libelf-dev llvm-19 make pahole python3 qemu-system-x86 rsync xz-utils zlib1g-dev
 CHECKERS  := perl python3-git python3-ply shellcheck sparse
 export SRC
 
