@@ -10,6 +10,9 @@ VARIANTS  := default $(patsubst kernel/configs/task_work-%.config,%,$(wildcard k
 ifeq ($(filter $(V),$(VARIANTS)),)
 $(error unknown V=$(V); there are: $(VARIANTS) (kernel/configs))
 endif
+ifneq ($(filter run,$(MAKECMDGOALS)),)
+$(if $(CMD),,$(error make run needs CMD='...'))
+endif
 FRAGMENTS := kernel/configs/task_work.config $(filter %-$(V).config,$(wildcard kernel/configs/*.config))
 
 LINUX     := $(CURDIR)/build/linux
@@ -44,8 +47,7 @@ shell: selftests taskstr ## a prompt in the guest
 	@vm/run -i $(IMAGE) -f $(SELFTESTS)/guest:/selftests -f $(TASKSTR)/taskstr -I
 
 run: selftests taskstr ## one command in the guest: CMD='uname -a'
-	@$(if $(CMD),,echo "make run needs CMD='...'" >&2; exit 2;) \
-	vm/run -i $(IMAGE) -f $(SELFTESTS)/guest:/selftests -f $(TASKSTR)/taskstr -- sh -c '$(subst ','\'',$(CMD))'
+	@vm/run -i $(IMAGE) -f $(SELFTESTS)/guest:/selftests -f $(TASKSTR)/taskstr -- sh -c '$(subst ','\'',$(CMD))'
 
 apply: source ## the series -> commits in build/linux
 
