@@ -122,6 +122,49 @@ static void test_dead(struct task_work_errno *skel)
 	ASSERT_EQ(skel->bss->ran, 1, "ran once");
 }
 
+/* A child that waits until it is told to go on, with a program attached that knows it. */
+static int child_meets(struct task_work_errno *skel, struct bpf_program *prog)
+{
+	struct bpf_link *link = NULL;
+	int fds[2], status = -1;
+	pid_t pid;
+	char c;
+
+	if (!ASSERT_OK(pipe2(fds, O_CLOEXEC), "pipe"))
+		return -1;
+	pid = fork();
+	if (!pid)
+		_exit(read(fds[0], &c, 1) != 1);
+	if (!ASSERT_GT(pid, 0, "fork"))
+		goto out;
+	skel->bss->pid = pid;
+	link = bpf_program__attach(prog);
+	ASSERT_OK_PTR(link, "attach");
+	ASSERT_EQ(write(fds[1], "", 1), 1, "tell the child");
+	ASSERT_EQ(waitpid(pid, &status, 0), pid, "child ends");
+	bpf_link__destroy(link);
+out:
+	close(fds[0]);
+	close(fds[1]);
+	return status;
+}
+
+static void test_exiting(struct task_work_errno *skel)
+{
+	ASSERT_OK(child_meets(skel, skel->progs.schedule_exiting), "child");
+	ASSERT_EQ(skel->bss->ret_exiting, -ESRCH, "exiting task");
+	ASSERT_EQ(skel->bss->ran, 0, "callbacks");
+	ASSERT_OK(run(skel, schedule_current), "slot is free");
+}
+
+static void test_killed(struct task_work_errno *skel)
+{
+	ASSERT_TRUE(WIFSIGNALED(child_meets(skel, skel->progs.schedule_killed)), "child is killed");
+	ASSERT_EQ(skel->bss->ret_killed, -ESRCH, "killed task");
+	ASSERT_EQ(skel->bss->ran, 0, "callbacks");
+	ASSERT_OK(run(skel, schedule_current), "slot is free");
+}
+
 /* Interrupts are off in the sampler, so its allocator lives on what it has. */
 static void test_no_memory(struct task_work_errno *skel)
 {
@@ -216,6 +259,8 @@ static const struct {
 	{ "kthread", test_kthread },
 	{ "idle", test_idle },
 	{ "dead", test_dead },
+	{ "exiting", test_exiting },
+	{ "killed", test_killed },
 	{ "no_memory", test_no_memory },
 	{ "no_user_reference", test_no_user_reference },
 	{ "prog_unloaded", test_prog_unloaded },

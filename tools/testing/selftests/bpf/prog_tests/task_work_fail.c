@@ -3,6 +3,7 @@
 #include <test_progs.h>
 #include <bpf/btf.h>
 #include "cap_helpers.h"
+#include "task_work_context.skel.h"
 #include "task_work_fail.skel.h"
 #include "task_work_map_fail.skel.h"
 #include "task_work_perfmon.skel.h"
@@ -10,6 +11,11 @@
 void test_task_work_fail(void)
 {
 	RUN_TESTS(task_work_fail);
+}
+
+void test_task_work_context(void)
+{
+	RUN_TESTS(task_work_context);
 }
 
 static const struct map_case {

@@ -66,6 +66,8 @@ int first_refused;
 int callee_entered;
 int prog_refs;
 int in_schedule_tid;
+int ret_exiting;
+int ret_killed;
 
 static int count(struct bpf_map *map, void *key, void *value)
 {
@@ -211,6 +213,30 @@ int BPF_PROG(schedule_idle, bool preempt, struct task_struct *prev, struct task_
 		return 0;
 	ret_idle = schedule(next, slot);
 	idle_met = 1;
+	return 0;
+}
+
+/* -ESRCH: a task that exits, but still has a list of works. */
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(schedule_exiting, struct task_struct *task)
+{
+	struct slot *slot = bpf_map_lookup_elem(&slots, &slot_nr);
+
+	if (slot && current_tid() == pid)
+		ret_exiting = schedule(bpf_get_current_task_btf(), slot);
+	return 0;
+}
+
+/* -ESRCH: a task that is killed, but has not noticed yet. */
+SEC("tp_btf/sys_enter")
+int BPF_PROG(schedule_killed)
+{
+	struct slot *slot = bpf_map_lookup_elem(&slots, &slot_nr);
+
+	if (!slot || current_tid() != pid)
+		return 0;
+	bpf_send_signal(9 /* SIGKILL */);
+	ret_killed = schedule(bpf_get_current_task_btf(), slot);
 	return 0;
 }
 

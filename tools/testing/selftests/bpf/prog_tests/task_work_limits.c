@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: GPL-2.0
+/* A program can neither keep a task for good, nor the CPU, nor forge a field. */
+#define _GNU_SOURCE
+#include "task_work_helpers.h"
+#include <sys/wait.h>
+#include "task_work_limits.skel.h"
+
+#define HARDIRQ_MASK	0x000f0000
+#define ENOUGH		1000
+
+#define run(skel, name) run_syscall_prog(bpf_program__fd((skel)->progs.name))
+
+/* Its callbacks keep a task from user mode, but not from being killed. */
+static void test_killable(struct task_work_limits *skel)
+{
+	int status = 0;
+	pid_t pid;
+
+	pid = fork();
+	if (!ASSERT_GE(pid, 0, "fork"))
+		return;
+	if (!pid)
+		_exit(run(skel, schedule_each_other) ? 1 : 2);
+	ASSERT_TRUE(wait_for(READ_ONCE(skel->bss->ran) > ENOUGH), "callbacks go on and on");
+	ASSERT_EQ(waitpid(pid, &status, WNOHANG), 0, "the task does not get anywhere");
+	ASSERT_OK(kill(pid, SIGKILL), "kill");
+	if (!ASSERT_TRUE(wait_for(waitpid(pid, &status, WNOHANG) == pid), "it dies")) {
+		WRITE_ONCE(skel->bss->stop, 1);
+		waitpid(pid, &status, 0);
+	}
+	ASSERT_TRUE(WIFSIGNALED(status), "of the signal");
+	ASSERT_EQ(skel->bss->ret_last, -ESRCH, "the last schedule");
+}
+
+struct elem {
+	struct bpf_task_work tw;
+	__u64 data;
+};
+
+static int insert_many(int map_fd, int n)
+{
+	struct elem value = {};
+	int key, err = 0;
+
+	for (key = 0; key < n && !err; key++)
+		err = bpf_map_update_elem(map_fd, &key, &value, BPF_ANY);
+	return err;
+}
+
+static void delete_in_interrupt(struct task_work_limits *skel)
+{
+	int fd = open_sampler(PERF_TYPE_SOFTWARE, PERF_COUNT_SW_CPU_CLOCK, 0);
+	struct bpf_link *link;
+
+	link = bpf_program__attach_perf_event(skel->progs.delete_in_interrupt, fd);
+	if (!ASSERT_OK_PTR(link, "attach"))
+		return;
+	WRITE_ONCE(skel->bss->armed, 1);
+	ASSERT_TRUE(wait_for(!READ_ONCE(skel->bss->armed)), "met by an interrupt");
+	ASSERT_NEQ(skel->bss->preempt_count_seen & HARDIRQ_MASK, 0, "deleted in an interrupt");
+	bpf_link__destroy(link);
+}
+
+/* However many works go at once: finding them all takes one walk over the task's works. */
+static void test_one_walk(struct task_work_limits *skel)
+{
+	struct bpf_link *link = bpf_program__attach(skel->progs.count_walks);
+	int n = bpf_map__max_entries(skel->maps.many);
+	__u32 id = prog_id(bpf_program__fd(skel->progs.schedule_many));
+	struct target target = {};
+
+	if (!ASSERT_OK_PTR(link, "attach") ||
+	    !ASSERT_OK(insert_many(bpf_map__fd(skel->maps.many), n), "insert") ||
+	    !ASSERT_OK(target_start(&target), "thread"))
+		goto out;
+	ASSERT_TRUE(target_asleep(&target), "thread is asleep");
+	skel->bss->target_tid = target.tid;
+	ASSERT_OK(run(skel, schedule_many), "schedule");
+	bpf_program__unload(skel->progs.schedule_many);
+	delete_in_interrupt(skel);
+	ASSERT_EQ(skel->bss->deleted, n, "deleted");
+	ASSERT_TRUE(prog_is_gone(id), "all works are gone, and with them their program");
+	ASSERT_EQ(skel->bss->walks, 1, "walks");
+	ASSERT_OK(target_tell(&target, TARGET_RETURN), "wake");
+	ASSERT_TRUE(target_obeyed(&target), "thread has returned");
+	ASSERT_EQ(skel->bss->ran, 0, "callbacks");
+out:
+	target_stop(&target);
+	bpf_link__destroy(link);
+}
+
+static int attach_iter(struct bpf_program *prog, struct bpf_map *map)
+{
+	union bpf_iter_link_info info = { .map.map_fd = bpf_map__fd(map) };
+	LIBBPF_OPTS(bpf_iter_attach_opts, opts, .link_info = &info, .link_info_len = sizeof(info));
+	struct bpf_link *link = bpf_program__attach_iter(prog, &opts);
+
+	if (!link)
+		return -errno;
+	bpf_link__destroy(link);
+	return 0;
+}
+
+/* An iterator gets the bare value. It may write that only if no pointer of ours is in it. */
+static void test_iterator(struct task_work_limits *skel)
+{
+	ASSERT_EQ(attach_iter(skel->progs.write_elem, skel->maps.pair), -EACCES, "write");
+	ASSERT_EQ(attach_iter(skel->progs.write_elem_with_helper, skel->maps.pair), -EACCES,
+		  "write by a helper");
+	ASSERT_OK(attach_iter(skel->progs.read_elem, skel->maps.pair), "read");
+	ASSERT_OK(attach_iter(skel->progs.write_elem, skel->maps.plain), "write another map");
+}
+
+static const struct {
+	const char *name;
+	void (*test)(struct task_work_limits *skel);
+} cases[] = {
+	{ "killable", test_killable },
+	{ "one_walk", test_one_walk },
+	{ "iterator", test_iterator },
+};
+
+void serial_test_task_work_limits(void)
+{
+	struct task_work_limits *skel;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		if (!test__start_subtest(cases[i].name))
+			continue;
+		skel = task_work_limits__open_and_load();
+		if (!ASSERT_OK_PTR(skel, "open and load"))
+			return;
+		cases[i].test(skel);
+		task_work_limits__destroy(skel);
+	}
+}

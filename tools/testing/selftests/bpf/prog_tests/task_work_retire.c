@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * An element that was deleted takes no more work, no timer and no workqueue, for the
+ * programs that still hold it; the next key that gets its memory does.
+ */
+#define _GNU_SOURCE
+#include "task_work_helpers.h"
+#include "task_work_retire.skel.h"
+
+#define run(skel, name) run_syscall_prog(bpf_program__fd((skel)->progs.name))
+
+static const char * const map_names[] = { "hash", "hash_malloc", "lru_hash" };
+
+static struct bpf_map *map_of(struct task_work_retire *skel)
+{
+	struct bpf_map *maps[] = {
+		skel->maps.hash, skel->maps.hash_malloc, skel->maps.lru_hash
+	};
+
+	return maps[skel->bss->map_kind];
+}
+
+static void check_refused(struct task_work_retire *skel)
+{
+	ASSERT_EQ(skel->bss->ret_task_work, -ENOENT, "schedule task work");
+	ASSERT_EQ(skel->bss->ret_timer, -ENOENT, "initialise timer");
+	ASSERT_EQ(skel->bss->ret_wq, -ENOENT, "initialise workqueue");
+}
+
+static void test_deleted(struct task_work_retire *skel)
+{
+	ASSERT_OK(run(skel, use_deleted), "use an element, delete it, use it, insert another");
+	check_refused(skel);
+	ASSERT_OK(skel->bss->ret_again, "schedule on the other");
+	/* The LRU list chooses what to hand out next, the others take the last. */
+	if (skel->bss->map_kind != MAP_LRU_HASH)
+		ASSERT_TRUE(skel->bss->same_memory, "the other has the memory of the first");
+	ASSERT_EQ(skel->bss->ran, 1, "callbacks");
+	ASSERT_EQ(skel->bss->key_of_callback, 2, "key of the callback");
+}
+
+static void test_replaced(struct task_work_retire *skel)
+{
+	ASSERT_OK(run(skel, use_replaced), "replace an element, use the old one");
+	check_refused(skel);
+	ASSERT_EQ(skel->bss->ran, 0, "callbacks");
+}
+
+static int delete_elem(struct task_work_retire *skel)
+{
+	__u32 key = 1;
+
+	return bpf_map_delete_elem(bpf_map__fd(map_of(skel)), &key);
+}
+
+/* The last user reference goes and comes back: that makes a deleted element no better. */
+static int delete_and_drop_user_reference(struct task_work_retire *skel)
+{
+	int map_fd = bpf_map__fd(map_of(skel)), null_fd, new_fd, err = delete_elem(skel);
+	__u32 id = map_id(map_fd);
+
+	null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	if (err || null_fd < 0 || dup2(null_fd, map_fd) < 0)
+		return err ?: -errno;
+	close(null_fd);
+	new_fd = bpf_map_get_fd_by_id(id);
+	if (new_fd < 0 || dup2(new_fd, map_fd) < 0)
+		return -errno;
+	return close(new_fd);
+}
+
+static void test_after_sleep(struct task_work_retire *skel,
+			     int (*meanwhile)(struct task_work_retire *skel))
+{
+	struct missing_page page = { .fd = -1 };
+	struct target target;
+
+	if (!ASSERT_OK(missing_page_open(&page), "page"))
+		return;
+	if (!ASSERT_OK(target_start(&target), "thread"))
+		goto out;
+	skel->bss->user_ptr = page.addr;
+	target.prog_fd = bpf_program__fd(skel->progs.use_after_sleep);
+	ASSERT_OK(target_tell(&target, TARGET_RUN), "run");
+	ASSERT_TRUE(missing_page_faulted(&page), "program sleeps");
+	ASSERT_OK(meanwhile(skel), "meanwhile");
+	ASSERT_OK(missing_page_fill(&page, ""), "fill page");
+	ASSERT_TRUE(target_obeyed(&target), "program ends");
+	ASSERT_OK(target.prog_ret, "program");
+	check_refused(skel);
+	ASSERT_EQ(skel->bss->ran, 0, "callbacks");
+	target_stop(&target);
+out:
+	missing_page_close(&page);
+}
+
+static void test_deleted_by_user(struct task_work_retire *skel)
+{
+	test_after_sleep(skel, delete_elem);
+}
+
+static void test_deleted_before_last_user_reference(struct task_work_retire *skel)
+{
+	test_after_sleep(skel, delete_and_drop_user_reference);
+}
+
+static const struct {
+	const char *name;
+	void (*test)(struct task_work_retire *skel);
+} cases[] = {
+	{ "deleted", test_deleted },
+	{ "replaced", test_replaced },
+	{ "deleted_by_user", test_deleted_by_user },
+	{ "deleted_before_last_user_reference", test_deleted_before_last_user_reference },
+};
+
+static void run_case(int i, enum task_work_map map)
+{
+	struct task_work_retire *skel;
+	char name[64];
+
+	snprintf(name, sizeof(name), "%s_%s", cases[i].name, map_names[map]);
+	if (!test__start_subtest(name))
+		return;
+	skel = task_work_retire__open_and_load();
+	if (!ASSERT_OK_PTR(skel, "open and load"))
+		return;
+	skel->bss->map_kind = map;
+	/* What is freed on a CPU is handed out there first. */
+	ASSERT_OK(pin_to_cpu(pthread_self(), nth_cpu(0)), "pin");
+	cases[i].test(skel);
+	task_work_retire__destroy(skel);
+}
+
+void serial_test_task_work_retire(void)
+{
+	enum task_work_map map;
+	cpu_set_t before;
+	unsigned int i;
+
+	if (!ASSERT_OK(sched_getaffinity(0, sizeof(before), &before), "affinity"))
+		return;
+	for (i = 0; i < ARRAY_SIZE(cases); i++)
+		for (map = MAP_HASH; map <= MAP_LRU_HASH; map++)
+			run_case(i, map);
+	sched_setaffinity(0, sizeof(before), &before);
+}

@@ -1,0 +1,367 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A callback may sleep where its program may not: what it calls, and the maps it
+ * uses, are checked for the callback.
+ */
+#include "task_work_common.h"
+#include "bpf_experimental.h"
+
+char _license[] SEC("license") = "GPL";
+
+struct elem {
+	struct bpf_task_work tw;
+	struct task_struct __kptr * task;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct elem);
+} map SEC(".maps");
+
+/* Tracing programs may not have these. */
+struct other_elem {
+	struct bpf_wq wq;
+	struct bpf_timer timer;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct other_elem);
+} other_map SEC(".maps");
+
+struct prefix {
+	__u32 len;
+	__u32 data;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1);
+	__type(key, struct prefix);
+	__type(value, __u64);
+} trie SEC(".maps");
+
+void bpf_rcu_read_lock(void) __ksym;
+void bpf_rcu_read_unlock(void) __ksym;
+
+const void *user_ptr;
+int retval;
+
+static struct elem *get_elem(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&map, &zero);
+}
+
+static struct other_elem *get_other_elem(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&other_map, &zero);
+}
+
+static int schedule(bpf_task_work_callback_t callback)
+{
+	struct elem *elem = get_elem();
+
+	return elem ? bpf_task_work_schedule_resume(bpf_get_current_task_btf(), &elem->tw, &map,
+						    callback) : 0;
+}
+
+/* The pointer is good as long as RCU protects it. */
+__noinline int pin_task(int unused)
+{
+	struct elem *elem = get_elem();
+	struct task_struct *task;
+
+	task = elem ? elem->task : NULL;
+	task = task ? bpf_task_acquire(task) : NULL;
+	if (task)
+		bpf_task_release(task);
+	return unused;
+}
+
+__noinline int read_user(int unused)
+{
+	char text[8];
+
+	return bpf_copy_from_user(text, sizeof(text), user_ptr) + unused;
+}
+
+__noinline int get_retval(int unused)
+{
+	return bpf_get_retval() + unused;
+}
+
+__noinline int look_up_prefix(int len)
+{
+	struct prefix prefix = { .len = len };
+
+	return !!bpf_map_lookup_elem(&trie, &prefix);
+}
+
+__noinline int add_one(int number)
+{
+	return number + 1;
+}
+
+__noinline int pin_task_twice(int unused)
+{
+	return pin_task(unused) + pin_task(unused);
+}
+
+SEC("tp_btf/sys_enter")
+__success
+int program_pins(void *ctx)
+{
+	return pin_task(0);
+}
+
+static int pins(struct bpf_map *map, void *key, void *value)
+{
+	return pin_task(0);
+}
+
+SEC("tp_btf/sys_enter")
+__failure __msg("R1 must be a rcu pointer")
+int callback_may_not_pin(void *ctx)
+{
+	return schedule(pins);
+}
+
+SEC("tp_btf/sys_enter")
+__failure __msg("R1 must be a rcu pointer")
+int nor_if_its_program_does(void *ctx)
+{
+	pin_task(0);
+	return schedule(pins);
+}
+
+static int pins_by_another(struct bpf_map *map, void *key, void *value)
+{
+	return pin_task_twice(0);
+}
+
+SEC("tp_btf/sys_enter")
+__failure __msg("R1 must be a rcu pointer")
+int nor_by_another(void *ctx)
+{
+	return schedule(pins_by_another);
+}
+
+static int pins_under_rcu(struct bpf_map *map, void *key, void *value)
+{
+	int ret;
+
+	bpf_rcu_read_lock();
+	ret = pin_task(0);
+	bpf_rcu_read_unlock();
+	return ret;
+}
+
+SEC("tp_btf/sys_enter")
+__success
+int callback_pins_under_rcu(void *ctx)
+{
+	return schedule(pins_under_rcu);
+}
+
+static int wq_pins(void *map, int *key, void *value)
+{
+	pin_task(0);
+	return 0;
+}
+
+SEC("tc")
+__failure __msg("R1 must be a rcu pointer")
+int callback_of_wq_may_not_pin(void *ctx)
+{
+	struct other_elem *elem = get_other_elem();
+
+	return elem ? bpf_wq_set_callback(&elem->wq, wq_pins, 0) : 0;
+}
+
+static int timer_pins(void *map, int *key, void *value)
+{
+	pin_task(0);
+	return 0;
+}
+
+SEC("tc")
+__success
+int callback_of_timer_pins(void *ctx)
+{
+	struct other_elem *elem = get_other_elem();
+
+	return elem ? bpf_timer_set_callback(&elem->timer, timer_pins) : 0;
+}
+
+static int reads(struct bpf_map *map, void *key, void *value)
+{
+	return read_user(0);
+}
+
+SEC("raw_tp")
+__success
+int callback_reads(void *ctx)
+{
+	return schedule(reads);
+}
+
+SEC("raw_tp")
+__failure __msg("helper call might sleep in a non-sleepable prog")
+int program_may_not_read(void *ctx)
+{
+	return read_user(0);
+}
+
+SEC("raw_tp")
+__failure __msg("helper call might sleep in a non-sleepable prog")
+int nor_if_its_callback_does(void *ctx)
+{
+	return read_user(0) + schedule(reads);
+}
+
+SEC("syscall")
+__success
+int sleepable_program_reads(void *ctx)
+{
+	return read_user(0);
+}
+
+SEC("syscall")
+__failure __msg("helper call might sleep in a non-sleepable prog")
+int sleepable_program_may_not_read_under_rcu(void *ctx)
+{
+	int ret;
+
+	bpf_rcu_read_lock();
+	ret = read_user(0);
+	bpf_rcu_read_unlock();
+	return ret;
+}
+
+static int gets_retval(struct bpf_map *map, void *key, void *value)
+{
+	return get_retval(0);
+}
+
+SEC("cgroup/getsockopt")
+__success
+int program_gets_retval(void *ctx)
+{
+	retval = get_retval(0);
+	return 1;
+}
+
+SEC("cgroup/getsockopt")
+__failure __msg("helper bpf_get_retval#{{[0-9]+}} can't be called from an async callback")
+int callback_may_not_get_retval(void *ctx)
+{
+	schedule(gets_retval);
+	return 1;
+}
+
+static int adds(struct bpf_map *map, void *key, void *value)
+{
+	return add_one(1);
+}
+
+SEC("raw_tp")
+__success
+int both_add(void *ctx)
+{
+	return add_one(2) + schedule(adds);
+}
+
+static int does_nothing(struct bpf_map *map, void *key, void *value)
+{
+	return 0;
+}
+
+SEC("raw_tp")
+__success
+int program_looks_up_prefix(void *ctx)
+{
+	return look_up_prefix(1) + schedule(does_nothing);
+}
+
+static int looks_up_prefix(struct bpf_map *map, void *key, void *value)
+{
+	struct prefix prefix = {};
+
+	return !!bpf_map_lookup_elem(&trie, &prefix);
+}
+
+SEC("raw_tp")
+__failure __msg("map 'trie' can't be used by a sleepable callback, only array, hash, ")
+int callback_may_not_look_up_prefix(void *ctx)
+{
+	return schedule(looks_up_prefix);
+}
+
+static int calls_look_up_prefix(struct bpf_map *map, void *key, void *value)
+{
+	return look_up_prefix(1);
+}
+
+SEC("raw_tp")
+__failure __msg("map 'trie' can't be used by a sleepable callback")
+int nor_by_a_subprogram(void *ctx)
+{
+	return look_up_prefix(1) + schedule(calls_look_up_prefix);
+}
+
+static int looks_up_prefix_under_rcu(struct bpf_map *map, void *key, void *value)
+{
+	struct prefix prefix = {};
+	int ret;
+
+	bpf_rcu_read_lock();
+	ret = !!bpf_map_lookup_elem(&trie, &prefix);
+	bpf_rcu_read_unlock();
+	return ret;
+}
+
+SEC("raw_tp")
+__failure __msg("map 'trie' can't be used by a sleepable callback")
+int nor_under_rcu(void *ctx)
+{
+	return schedule(looks_up_prefix_under_rcu);
+}
+
+static int wq_looks_up_prefix(void *map, int *key, void *value)
+{
+	look_up_prefix(1);
+	return 0;
+}
+
+SEC("tc")
+__failure __msg("map 'trie' can't be used by a sleepable callback")
+int callback_of_wq_may_not_look_up_prefix(void *ctx)
+{
+	struct other_elem *elem = get_other_elem();
+
+	return elem ? bpf_wq_set_callback(&elem->wq, wq_looks_up_prefix, 0) : 0;
+}
+
+static int timer_looks_up_prefix(void *map, int *key, void *value)
+{
+	look_up_prefix(1);
+	return 0;
+}
+
+SEC("tc")
+__success
+int callback_of_timer_looks_up_prefix(void *ctx)
+{
+	struct other_elem *elem = get_other_elem();
+
+	return elem ? bpf_timer_set_callback(&elem->timer, timer_looks_up_prefix) : 0;
+}

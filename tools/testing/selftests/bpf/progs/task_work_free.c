@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Callbacks and programs that sleep while a map is about to be freed. */
+#include "task_work_common.h"
+
+char _license[] SEC("license") = "GPL";
+
+struct elem {
+	struct bpf_task_work tw;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct elem);
+} slots SEC(".maps");
+
+struct inner {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+};
+
+struct inner first_inner SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct inner);
+} outer SEC(".maps") = {
+	.values = { &first_inner },
+};
+
+/* set by the test */
+const void *user_ptr;
+
+/* for the maps that the test creates: they have no id any more when they are freed */
+const char watched_name[16] = "tw_watched";
+const char other_name[16] = "tw_other";
+
+/* read by the test; events is a clock */
+int events;
+int callback_ended;
+int watched_put;
+int watched_freed;
+int other_freed;
+
+static __u32 zero;
+
+static int read_into_inner(struct bpf_map *map, void *key, void *value)
+{
+	void *inner = bpf_map_lookup_elem(&outer, &zero);
+	__u64 *number = inner ? bpf_map_lookup_elem(inner, &zero) : NULL;
+
+	if (!number)
+		return 0;
+	bpf_copy_from_user(number, sizeof(*number), user_ptr);
+	callback_ended = __sync_add_and_fetch(&events, 1);
+	return 0;
+}
+
+SEC("raw_tp")
+int schedule_reader(void *ctx)
+{
+	struct elem *elem = bpf_map_lookup_elem(&slots, &zero);
+
+	if (!elem)
+		return -ENOENT;
+	return bpf_task_work_schedule_resume(bpf_get_current_task_btf(), &elem->tw, &slots,
+					     read_into_inner);
+}
+
+/* It has nothing to do with any map: it just has not ended. */
+SEC("syscall")
+int read_user(void *ctx)
+{
+	char text[8];
+
+	bpf_copy_from_user(text, sizeof(text), user_ptr);
+	callback_ended = __sync_add_and_fetch(&events, 1);
+	return 0;
+}
+
+static bool has_name(struct bpf_map *map, const char *name)
+{
+	char buf[sizeof(map->name)];
+
+	bpf_probe_read_kernel_str(buf, sizeof(buf), map->name);
+	return !bpf_strncmp(buf, sizeof(buf), name);
+}
+
+SEC("fentry/bpf_map_free_deferred")
+int BPF_PROG(map_put, struct work_struct *work)
+{
+	struct bpf_map *map = container_of(work, struct bpf_map, work);
+
+	if (has_name(bpf_core_cast(map, struct bpf_map), watched_name))
+		watched_put = __sync_add_and_fetch(&events, 1);
+	return 0;
+}
+
+SEC("fentry/array_map_free")
+int BPF_PROG(map_freed, struct bpf_map *map)
+{
+	if (has_name(map, watched_name))
+		watched_freed = __sync_add_and_fetch(&events, 1);
+	if (has_name(map, other_name))
+		__sync_fetch_and_add(&other_freed, 1);
+	return 0;
+}

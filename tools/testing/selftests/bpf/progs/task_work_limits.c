@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What a program could do to the system if it were let. */
+#include "task_work_common.h"
+
+char _license[] SEC("license") = "GPL";
+
+#define NR_MANY 512
+
+struct elem {
+	struct bpf_task_work tw;
+	__u64 data;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, struct elem);
+} pair SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, NR_MANY);
+	__type(key, __u32);
+	__type(value, struct elem);
+} many SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64[2]);
+} plain SEC(".maps");
+
+/* set by the test */
+int target_tid;
+int armed;
+int stop;
+
+/* read by the test */
+int ran;
+int ret_last;
+int preempt_count_seen;
+int deleted;
+int walks;
+
+/* Each of two callbacks schedules the other. */
+static int schedule_other(struct bpf_map *map, void *key, void *value)
+{
+	__u32 other = !*(__u32 *)key;
+	struct elem *elem;
+
+	__sync_fetch_and_add(&ran, 1);
+	elem = bpf_map_lookup_elem(&pair, &other);
+	if (!elem || stop)
+		return 0;
+	ret_last = bpf_task_work_schedule_resume(bpf_get_current_task_btf(), &elem->tw, &pair,
+						 schedule_other);
+	return 0;
+}
+
+SEC("syscall")
+int schedule_each_other(void *ctx)
+{
+	__u32 zero = 0;
+	struct elem *elem = bpf_map_lookup_elem(&pair, &zero);
+
+	if (!elem)
+		return -ENOENT;
+	return bpf_task_work_schedule_resume(bpf_get_current_task_btf(), &elem->tw, &pair,
+					     schedule_other);
+}
+
+static int count(struct bpf_map *map, void *key, void *value)
+{
+	__sync_fetch_and_add(&ran, 1);
+	return 0;
+}
+
+/* All on one task. */
+SEC("syscall")
+int schedule_many(void *ctx)
+{
+	struct task_struct *task = bpf_task_from_pid(target_tid);
+	int i, err = 0;
+
+	if (!task)
+		return -ESRCH;
+	bpf_for(i, 0, NR_MANY) {
+		__u32 key = i;
+		struct elem *elem = bpf_map_lookup_elem(&many, &key);
+
+		if (!elem)
+			continue;
+		err = bpf_task_work_schedule_resume(task, &elem->tw, &many, count) ?: err;
+	}
+	bpf_task_release(task);
+	return err;
+}
+
+static void delete_all(void)
+{
+	int i;
+
+	bpf_for(i, 0, NR_MANY) {
+		__u32 key = i;
+
+		if (!bpf_map_delete_elem(&many, &key))
+			deleted++;
+	}
+}
+
+SEC("perf_event")
+int delete_in_interrupt(void *ctx)
+{
+	if (__sync_val_compare_and_swap(&armed, 1, 2) != 1)
+		return 0;
+	preempt_count_seen = preempt_count();
+	delete_all();
+	armed = 0;
+	return 0;
+}
+
+SEC("fentry/task_work_cancel_all")
+int BPF_PROG(count_walks, struct task_struct *task)
+{
+	if (task->pid == target_tid)
+		__sync_fetch_and_add(&walks, 1);
+	return 0;
+}
+
+SEC("iter/bpf_map_elem")
+int write_elem(struct bpf_iter__bpf_map_elem *ctx)
+{
+	__u64 *value = ctx->value;
+
+	if (value)
+		value[0] = 42;
+	return 0;
+}
+
+SEC("iter/bpf_map_elem")
+int write_elem_with_helper(struct bpf_iter__bpf_map_elem *ctx)
+{
+	void *value = ctx->value;
+
+	if (value)
+		bpf_probe_read_kernel(value, 8, (void *)8);
+	return 0;
+}
+
+SEC("iter/bpf_map_elem")
+int read_elem(struct bpf_iter__bpf_map_elem *ctx)
+{
+	__u64 *value = ctx->value;
+
+	if (value)
+		ret_last = value[1];
+	return 0;
+}

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Programs that go on using an element after it was deleted. */
+#include "task_work_common.h"
+#include "bpf_experimental.h"
+
+char _license[] SEC("license") = "GPL";
+
+struct elem {
+	struct bpf_task_work tw;
+	struct bpf_timer timer;
+	struct bpf_wq wq;
+	__u64 pad;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8);
+	__type(key, __u32);
+	__type(value, struct elem);
+} hash SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 8);
+	__type(key, __u32);
+	__type(value, struct elem);
+} hash_malloc SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 8);
+	__type(key, __u32);
+	__type(value, struct elem);
+} lru_hash SEC(".maps");
+
+/* set by the test */
+int map_kind;
+const void *user_ptr;
+
+/* read by the test */
+int ran;
+__u32 key_of_callback;
+int same_memory;
+int ret_task_work;
+int ret_timer;
+int ret_wq;
+int ret_again;
+
+static int note_key(struct bpf_map *map, void *key, void *value)
+{
+	key_of_callback = *(__u32 *)key;
+	__sync_fetch_and_add(&ran, 1);
+	return 0;
+}
+
+/* What each field says to its first use. */
+static __always_inline void use(void *map, struct elem *elem)
+{
+	ret_task_work = bpf_task_work_schedule_resume(bpf_get_current_task_btf(), &elem->tw, map,
+						      note_key);
+	ret_timer = bpf_timer_init(&elem->timer, map, 1 /* CLOCK_MONOTONIC */);
+	ret_wq = bpf_wq_init(&elem->wq, map, 0);
+}
+
+static __always_inline struct elem *insert(void *map, __u32 key)
+{
+	/* Not a struct elem: the stack must not hold the fields. */
+	char value[sizeof(struct elem)] = {};
+
+	return bpf_map_update_elem(map, &key, &value, BPF_ANY) ? NULL :
+	       bpf_map_lookup_elem(map, &key);
+}
+
+static __always_inline int use_after_delete(void *map)
+{
+	struct elem *elem, *next;
+	__u32 key = 1;
+
+	elem = insert(map, key);
+	if (!elem)
+		return -ENOMEM;
+	use(map, elem);
+	if (ret_task_work || ret_timer || ret_wq)
+		return -EINVAL;
+	bpf_map_delete_elem(map, &key);
+	use(map, elem);
+	next = insert(map, 2);
+	if (!next)
+		return -ENOMEM;
+	same_memory = next == elem;
+	ret_again = bpf_task_work_schedule_resume(bpf_get_current_task_btf(), &next->tw, map,
+						  note_key);
+	return bpf_timer_init(&next->timer, map, 1) ?: bpf_wq_init(&next->wq, map, 0);
+}
+
+SEC("syscall")
+int use_deleted(void *ctx)
+{
+	switch (map_kind) {
+	case MAP_HASH:
+		return use_after_delete(&hash);
+	case MAP_HASH_MALLOC:
+		return use_after_delete(&hash_malloc);
+	case MAP_LRU_HASH:
+		return use_after_delete(&lru_hash);
+	}
+	return -EINVAL;
+}
+
+static __always_inline int use_after_replace(void *map)
+{
+	struct elem *elem = insert(map, 1);
+
+	if (!elem || !insert(map, 1))
+		return -ENOMEM;
+	use(map, elem);
+	return 0;
+}
+
+SEC("syscall")
+int use_replaced(void *ctx)
+{
+	switch (map_kind) {
+	case MAP_HASH:
+		return use_after_replace(&hash);
+	case MAP_HASH_MALLOC:
+		return use_after_replace(&hash_malloc);
+	case MAP_LRU_HASH:
+		return use_after_replace(&lru_hash);
+	}
+	return -EINVAL;
+}
+
+/* User space does what it likes to the element while the program sleeps. */
+static __always_inline int sleep_and_use(void *map)
+{
+	struct elem *elem = insert(map, 1);
+	char text[8];
+
+	if (!elem)
+		return -ENOMEM;
+	bpf_copy_from_user(text, sizeof(text), user_ptr);
+	use(map, elem);
+	return 0;
+}
+
+SEC("syscall")
+int use_after_sleep(void *ctx)
+{
+	switch (map_kind) {
+	case MAP_HASH:
+		return sleep_and_use(&hash);
+	case MAP_HASH_MALLOC:
+		return sleep_and_use(&hash_malloc);
+	case MAP_LRU_HASH:
+		return sleep_and_use(&lru_hash);
+	}
+	return -EINVAL;
+}
