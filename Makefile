@@ -4,6 +4,7 @@
 V ?= default
 J ?= $(shell nproc)
 T ?=
+M ?=
 CMD ?=
 
 VARIANTS  := default $(patsubst kernel/configs/task_work-%.config,%,$(wildcard kernel/configs/task_work-*.config))
@@ -30,7 +31,7 @@ CHECKERS  := perl python3-git python3-ply shellcheck sparse
 export SRC
 
 .NOTPARALLEL:
-.PHONY: help demo test shell run apply refresh check series packages source config kernel selftests taskstr
+.PHONY: help demo test mutants shell run apply refresh check series packages source config kernel selftests taskstr
 
 help: ## this list
 	@echo "BPF task work for Linux 6.12. Targets:"
@@ -42,6 +43,9 @@ demo: taskstr ## the main job, from nothing: what a callback reads that its NMI 
 
 test: selftests ## the tests, from nothing; T=task_work only some
 	@vm/test $(O) '$(T)'
+
+mutants: selftests ## take one guard out at a time: a test must notice; M='no_mm_check ...' only some
+	@J=$(J) mutants/run $(O) $(M)
 
 shell: selftests taskstr ## a prompt in the guest
 	@vm/run -i $(IMAGE) -f $(SELFTESTS)/guest:/selftests -f $(TASKSTR)/taskstr -I

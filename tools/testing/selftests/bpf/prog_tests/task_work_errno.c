@@ -2,6 +2,7 @@
 /* Every value that scheduling returns, provoked. */
 #define _GNU_SOURCE
 #include "task_work_helpers.h"
+#include <linux/hw_breakpoint.h>
 #include <sys/wait.h>
 #include "task_work_errno.skel.h"
 
@@ -218,6 +219,79 @@ static void test_no_user_reference(struct task_work_errno *unused)
 	ASSERT_TRUE(map_is_gone(id), "map is gone");
 }
 
+/* Stop the thread whenever it reads or writes that address in the kernel. */
+static int open_breakpoint(const void *addr, int tid)
+{
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_BREAKPOINT,
+		.size = sizeof(attr),
+		.sample_period = 1,
+		.bp_type = HW_BREAKPOINT_RW,
+		.bp_addr = (unsigned long)addr,
+		.bp_len = sizeof(long),
+	};
+	int fd = syscall(__NR_perf_event_open, &attr, tid, -1, -1, PERF_FLAG_FD_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+/* The last file descriptor of the map becomes one of something else. */
+static int drop_user_reference(int map_fd)
+{
+	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	int err = 0;
+
+	if (fd < 0 || dup2(fd, map_fd) < 0)
+		err = -errno;
+	close(fd);
+	return err;
+}
+
+static void drop_user_reference_meanwhile(struct task_work_errno *skel, struct target *target)
+{
+	int map_fd = bpf_map__fd(skel->maps.slots);
+	__u32 id = map_id(map_fd);
+
+	target->prog_fd = bpf_program__fd(skel->progs.schedule_current);
+	ASSERT_OK(target_tell(target, TARGET_RUN), "run");
+	ASSERT_TRUE(wait_for(READ_ONCE(skel->bss->entered)), "stopped at the counter");
+	ASSERT_OK(drop_user_reference(map_fd), "drop the last reference");
+	WRITE_ONCE(skel->bss->may_go_on, 1);
+	ASSERT_TRUE(target_obeyed(target), "scheduler ends");
+	ASSERT_EQ(target->prog_ret, -EPERM, "reference went meanwhile");
+	map_fd = bpf_map_get_fd_by_id(id);
+	ASSERT_OK_FD(map_fd, "map by id");
+	ASSERT_OK(run(skel, schedule_current), "slot is free");
+	ASSERT_EQ(skel->bss->ran, 1, "ran once");
+	close(map_fd);
+}
+
+/* The slot was looked at by the walk of that reference before the context was there. */
+static void test_user_reference_goes(struct task_work_errno *unused)
+{
+	struct task_work_errno *skel = task_work_errno__open_and_load();
+	struct bpf_link *link = NULL;
+	struct target target;
+
+	if (!ASSERT_OK_PTR(skel, "open and load"))
+		return;
+	if (!ASSERT_OK(target_start(&target), "thread"))
+		goto out;
+	ASSERT_OK(run(skel, find_usercnt), "address of the counter");
+	link = bpf_program__attach_perf_event(skel->progs.stop_at_usercnt,
+					      open_breakpoint(skel->bss->slots_addr +
+							      skel->bss->usercnt_offset,
+							      target.tid));
+	skel->bss->mode = MODE_RESUME;
+	skel->bss->armed = 1;
+	if (ASSERT_OK_PTR(link, "attach"))
+		drop_user_reference_meanwhile(skel, &target);
+	bpf_link__destroy(link);
+	target_stop(&target);
+out:
+	task_work_errno__destroy(skel);
+}
+
 static void test_prog_unloaded(struct task_work_errno *unused)
 {
 	struct task_work_errno *skel = task_work_errno__open_and_load();
@@ -235,9 +309,9 @@ static void test_prog_unloaded(struct task_work_errno *unused)
 	bpf_program__unload(skel->progs.callee);
 	target.prog_fd = bpf_program__fd(skel->progs.caller);
 	ASSERT_OK(target_tell(&target, TARGET_RUN), "run");
-	ASSERT_TRUE(wait_for(READ_ONCE(skel->bss->callee_entered)), "callee runs");
+	ASSERT_TRUE(wait_for(READ_ONCE(skel->bss->entered)), "callee runs");
 	ASSERT_OK(bpf_map_delete_elem(callees_fd, &nr), "drop callee");
-	WRITE_ONCE(skel->bss->callee_may_go_on, 1);
+	WRITE_ONCE(skel->bss->may_go_on, 1);
 	ASSERT_TRUE(target_obeyed(&target), "callee ends");
 	ASSERT_EQ(target.prog_ret, -EBADF, "program without references");
 	ASSERT_OK(run(skel, schedule_current), "slot is free");
@@ -263,6 +337,7 @@ static const struct {
 	{ "killed", test_killed },
 	{ "no_memory", test_no_memory },
 	{ "no_user_reference", test_no_user_reference },
+	{ "user_reference_goes", test_user_reference_goes },
 	{ "prog_unloaded", test_prog_unloaded },
 };
 

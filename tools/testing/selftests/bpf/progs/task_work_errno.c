@@ -51,7 +51,7 @@ int pid;
 int sampled_tid;
 int armed;
 const void *user_ptr;
-int callee_may_go_on;
+int may_go_on;
 __u32 callee_nr;
 
 /* read by the test */
@@ -63,7 +63,9 @@ int idle_met;
 int scheduled_many;
 int ret_many;
 int first_refused;
-int callee_entered;
+int entered;
+void *slots_addr;
+__u32 usercnt_offset;
 int prog_refs;
 int in_schedule_tid;
 int ret_exiting;
@@ -279,21 +281,27 @@ int schedule_refused(void *ctx)
 	return bpf_task_work_schedule_resume(bpf_get_current_task_btf(), &slot->tw, &many, count);
 }
 
-static bool callee_has_to_wait(void)
+static bool has_to_wait(void)
 {
 	/* atomic, or the compiler looks but once */
-	return !__sync_fetch_and_add(&callee_may_go_on, 0);
+	return !__sync_fetch_and_add(&may_go_on, 0);
 }
 
 static long look(__u32 i, void *ctx)
 {
-	return callee_has_to_wait() ? 0 : 1;
+	return has_to_wait() ? 0 : 1;
 }
 
 static long look_again(__u32 i, void *ctx)
 {
 	bpf_loop(1 << 20, look, NULL, 0);
-	return callee_has_to_wait() ? 0 : 1;
+	return has_to_wait() ? 0 : 1;
+}
+
+static void wait_for_test(void)
+{
+	entered = 1;
+	bpf_loop(1 << 20, look_again, NULL, 0);
 }
 
 /*
@@ -305,8 +313,7 @@ int callee(void *ctx)
 {
 	struct slot *slot = bpf_map_lookup_elem(&slots, &slot_nr);
 
-	callee_entered = 1;
-	bpf_loop(1 << 20, look_again, NULL, 0);
+	wait_for_test();
 	return slot ? schedule(bpf_get_current_task_btf(), slot) : -ENOENT;
 }
 
@@ -316,6 +323,27 @@ int caller(void *ctx)
 	/* Not a constant: the call of a constant is patched, which would wait for us. */
 	bpf_tail_call(ctx, &callees, callee_nr);
 	return -ENODEV;
+}
+
+SEC("syscall")
+int find_usercnt(void *ctx)
+{
+	/* The verifier lets no program add the two. */
+	slots_addr = &slots;
+	usercnt_offset = bpf_core_field_offset(struct bpf_map, usercnt);
+	return 0;
+}
+
+/*
+ * -EPERM, though there was a user reference at first: a breakpoint on the counter of
+ * the map stops the schedule behind its first look at it, until that was the last.
+ */
+SEC("perf_event")
+int stop_at_usercnt(void *ctx)
+{
+	if (__sync_val_compare_and_swap(&armed, 1, 0) == 1)
+		wait_for_test();
+	return 0;
 }
 
 /* How often a reference to a program is asked for by the watched thread. */
