@@ -1,39 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Work that is scheduled, and what may end it before it runs. */
 #include "task_work_common.h"
+#include "task_work_maps.h"
 
 char _license[] SEC("license") = "GPL";
-
-#define NR_ELEMS 8
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, NR_ELEMS);
-	__type(key, struct task_work_key);
-	__type(value, struct task_work_elem);
-} hash SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, NR_ELEMS);
-	__type(key, struct task_work_key);
-	__type(value, struct task_work_elem);
-} hash_malloc SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, NR_ELEMS);
-	__type(key, struct task_work_key);
-	__type(value, struct task_work_elem);
-} lru_hash SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, NR_ELEMS);
-	__type(key, __u32);
-	__type(value, struct task_work_elem);
-} array SEC(".maps");
 
 struct inner {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

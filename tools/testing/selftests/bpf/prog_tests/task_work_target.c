@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What users have to know: work finds the credentials of its task there, ends some of
+ * its system calls early, waits for a task that is stopped, and can keep one from its
+ * system call for ever; the element under a callback may become another key's.
+ */
+#define _GNU_SOURCE
+#include "task_work_helpers.h"
+#include <ctype.h>
+#include <sys/epoll.h>
+#include <sys/wait.h>
+#include "task_work_target.skel.h"
+
+#define ENOUGH	100
+#define UID	4711
+#define GID	4712
+
+#define run(skel, name) run_syscall_prog(bpf_program__fd((skel)->progs.name))
+
+/* A child that does one thing; it tells by its exit status how that went. */
+struct child {
+	pid_t pid;
+	int fd;
+};
+
+static bool child_start(struct task_work_target *skel, struct child *child, int (*body)(int fd))
+{
+	int fds[2];
+
+	if (!ASSERT_OK(pipe2(fds, O_CLOEXEC), "pipe"))
+		return false;
+	child->pid = fork();
+	if (!child->pid) {
+		close(fds[1]);
+		_exit(body(fds[0]));
+	}
+	close(fds[0]);
+	child->fd = fds[1];
+	skel->bss->target_tid = child->pid;
+	return ASSERT_GT(child->pid, 0, "fork");
+}
+
+/* The child reads the end of its pipe, if it still does. */
+static int child_end(struct child *child)
+{
+	int status = -1;
+
+	close(child->fd);
+	ASSERT_EQ(waitpid(child->pid, &status, 0), child->pid, "child ends");
+	return status;
+}
+
+static bool child_in_syscall(struct child *child, long syscall_nr)
+{
+	char path[64], line[128] = "";
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/syscall", child->pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	if (read(fd, line, sizeof(line) - 1) < 0)
+		line[0] = '\0';
+	close(fd);
+	return isdigit(line[0]) && atol(line) == syscall_nr;
+}
+
+static bool child_asleep(struct child *child, long syscall_nr)
+{
+	return wait_for(child_in_syscall(child, syscall_nr));
+}
+
+static char child_state(struct child *child)
+{
+	char path[64], line[512] = "", *state;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", child->pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || read(fd, line, sizeof(line) - 1) < 0)
+		line[0] = '\0';
+	close(fd);
+	state = strrchr(line, ')');
+	return state ? state[2] : '?';
+}
+
+/* 0: nothing disturbed the read. */
+static int read_once(int fd)
+{
+	char c;
+
+	return read(fd, &c, 1) == 0 ? 0 : errno;
+}
+
+static int wait_with_epoll(int fd)
+{
+	struct epoll_event event = { .events = EPOLLIN };
+	int epoll_fd = epoll_create1(0);
+
+	epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event);
+	return epoll_wait(epoll_fd, &event, 1, -1) == 1 ? 0 : errno;
+}
+
+static int read_as_other_user(int fd)
+{
+	if (setresgid(GID, GID, GID) || setresuid(UID, UID, UID))
+		return errno;
+	return read_once(fd);
+}
+
+static void schedule_and_see(struct task_work_target *skel)
+{
+	ASSERT_OK(run(skel, schedule_target), "schedule");
+	ASSERT_TRUE(wait_for(READ_ONCE(skel->bss->ran) == 1), "callback");
+	ASSERT_EQ(skel->bss->ran_in, skel->bss->target_tid, "in the task");
+}
+
+/* The callback has what the task has: no check was made whether its program may. */
+static void test_credentials(struct task_work_target *skel)
+{
+	struct child child;
+
+	if (!child_start(skel, &child, read_as_other_user))
+		return;
+	ASSERT_TRUE(child_asleep(&child, __NR_read), "asleep");
+	schedule_and_see(skel);
+	ASSERT_EQ(skel->bss->uid_gid, (__u64)GID << 32 | UID, "credentials");
+	ASSERT_OK(child_end(&child), "read");
+}
+
+/* A system call that can start again does so, and its caller sees nothing. */
+static void test_read_restarts(struct task_work_target *skel)
+{
+	struct child child;
+
+	if (!child_start(skel, &child, read_once))
+		return;
+	ASSERT_TRUE(child_asleep(&child, __NR_read), "asleep");
+	schedule_and_see(skel);
+	ASSERT_TRUE(child_asleep(&child, __NR_read), "asleep again");
+	ASSERT_OK(child_end(&child), "read");
+}
+
+/* One that can't ends early, as a signal with a handler would make it. */
+static void test_epoll_is_interrupted(struct task_work_target *skel)
+{
+	struct child child;
+	int status;
+
+	if (!child_start(skel, &child, wait_with_epoll))
+		return;
+	ASSERT_TRUE(child_asleep(&child, __NR_epoll_wait), "asleep");
+	schedule_and_see(skel);
+	status = child_end(&child);
+	ASSERT_EQ(WEXITSTATUS(status), EINTR, "epoll_wait");
+}
+
+/* To resume does not wake: the work waits as long as the task does. */
+static void test_epoll_is_not_resumed(struct task_work_target *skel)
+{
+	struct child child;
+
+	skel->bss->mode = MODE_RESUME;
+	if (!child_start(skel, &child, wait_with_epoll))
+		return;
+	ASSERT_TRUE(child_asleep(&child, __NR_epoll_wait), "asleep");
+	ASSERT_OK(run(skel, schedule_target), "schedule");
+	ASSERT_EQ(run(skel, schedule_target), -EBUSY, "slot is taken as long");
+	ASSERT_EQ(skel->bss->ran, 0, "callbacks while asleep");
+	ASSERT_OK(child_end(&child), "epoll_wait");
+	ASSERT_EQ(skel->bss->ran, 1, "callbacks");
+}
+
+static void test_stopped(struct task_work_target *skel)
+{
+	struct child child;
+
+	if (!child_start(skel, &child, read_once))
+		return;
+	ASSERT_TRUE(child_asleep(&child, __NR_read), "asleep");
+	ASSERT_OK(kill(child.pid, SIGSTOP), "stop");
+	ASSERT_TRUE(wait_for(child_state(&child) == 'T'), "stopped");
+	ASSERT_OK(run(skel, schedule_target), "schedule");
+	ASSERT_EQ(run(skel, schedule_target), -EBUSY, "slot is taken as long");
+	ASSERT_EQ(child_state(&child), 'T', "a signal of ours does not continue it");
+	ASSERT_EQ(skel->bss->ran, 0, "callbacks while stopped");
+	ASSERT_OK(kill(child.pid, SIGCONT), "continue");
+	ASSERT_TRUE(wait_for(READ_ONCE(skel->bss->ran) == 1), "callback");
+	ASSERT_OK(child_end(&child), "read");
+}
+
+/*
+ * A signal on current from the entry of a system call that blocks: it never does, but
+ * starts again, and the program signals it again.
+ */
+static void test_signal_in_syscall(struct task_work_target *skel)
+{
+	struct bpf_link *link;
+	struct child child;
+
+	if (!child_start(skel, &child, read_once))
+		return;
+	ASSERT_TRUE(child_asleep(&child, __NR_read), "asleep");
+	skel->bss->syscall_nr = __NR_read;
+	link = bpf_program__attach(skel->progs.signal_in_syscall);
+	if (!ASSERT_OK_PTR(link, "attach"))
+		goto out;
+	/* The first one wakes it. */
+	ASSERT_OK(run(skel, schedule_target), "schedule");
+	ASSERT_TRUE(wait_for(READ_ONCE(skel->bss->ran) > ENOUGH), "round and round");
+	bpf_link__destroy(link);
+	ASSERT_TRUE(child_asleep(&child, __NR_read), "asleep at last");
+out:
+	ASSERT_OK(child_end(&child), "read");
+}
+
+/* The memory stays, but it may be another key's before the callback has ended. */
+static void test_recycled(struct task_work_target *skel)
+{
+	int map_fd = bpf_map__fd(skel->maps.map);
+	struct missing_page page = { .fd = -1 };
+	__u64 value[2] = {};
+	struct target target;
+	__u32 other = 77;
+
+	if (!ASSERT_OK(missing_page_open(&page), "page"))
+		return;
+	if (!ASSERT_OK(target_start(&target), "thread"))
+		goto out;
+	skel->bss->user_ptr = page.addr;
+	target.prog_fd = bpf_program__fd(skel->progs.schedule_sleeper);
+	ASSERT_OK(target_tell(&target, TARGET_RUN), "run");
+	ASSERT_TRUE(missing_page_faulted(&page), "callback sleeps");
+	/* What was freed last on a CPU is handed out first. */
+	ASSERT_OK(bpf_map_delete_elem(map_fd, &skel->bss->key), "delete");
+	ASSERT_OK(bpf_map_update_elem(map_fd, &other, value, BPF_ANY), "insert another");
+	ASSERT_OK(missing_page_fill(&page, ""), "fill page");
+	ASSERT_TRUE(target_obeyed(&target), "callback ends");
+	ASSERT_OK(target.prog_ret, "schedule");
+	ASSERT_EQ(skel->bss->key_before, skel->bss->key, "key before it slept");
+	ASSERT_EQ(skel->bss->key_after, other, "key after it slept");
+	target_stop(&target);
+out:
+	missing_page_close(&page);
+}
+
+static const struct {
+	const char *name;
+	void (*test)(struct task_work_target *skel);
+} cases[] = {
+	{ "credentials", test_credentials },
+	{ "read_restarts", test_read_restarts },
+	{ "epoll_is_interrupted", test_epoll_is_interrupted },
+	{ "epoll_is_not_resumed", test_epoll_is_not_resumed },
+	{ "stopped", test_stopped },
+	{ "signal_in_syscall", test_signal_in_syscall },
+	{ "recycled", test_recycled },
+};
+
+static void run_case(int i)
+{
+	struct task_work_target *skel = task_work_target__open_and_load();
+	__u64 value[2] = {};
+
+	if (!ASSERT_OK_PTR(skel, "open and load"))
+		return;
+	skel->bss->key = 1;
+	skel->bss->mode = MODE_SIGNAL;
+	ASSERT_OK(pin_to_cpu(pthread_self(), nth_cpu(0)), "pin");
+	ASSERT_OK(bpf_map_update_elem(bpf_map__fd(skel->maps.map), &skel->bss->key, value, BPF_ANY),
+		  "insert");
+	cases[i].test(skel);
+	task_work_target__destroy(skel);
+}
+
+void serial_test_task_work_target(void)
+{
+	cpu_set_t before;
+	unsigned int i;
+
+	if (!ASSERT_OK(sched_getaffinity(0, sizeof(before), &before), "affinity"))
+		return;
+	for (i = 0; i < ARRAY_SIZE(cases); i++)
+		if (test__start_subtest(cases[i].name))
+			run_case(i);
+	sched_setaffinity(0, sizeof(before), &before);
+}
