@@ -15,6 +15,8 @@ ifneq ($(filter run,$(MAKECMDGOALS)),)
 $(if $(CMD),,$(error make run needs CMD='...'))
 endif
 FRAGMENTS := kernel/configs/task_work.config $(filter %-$(V).config,$(wildcard kernel/configs/*.config))
+# A variant is built with gcc, or as its fragment says in a line like: # LLVM=-19
+export LLVM := $(shell sed -n 's/^\# LLVM=//p' $(FRAGMENTS))
 
 LINUX     := $(CURDIR)/build/linux
 O         := $(CURDIR)/build/$(V)
@@ -26,16 +28,16 @@ STRIP     := llvm-strip-19
 
 # What Debian 12 and 13 call what the build and the guest need. SRC= is a kernel source of your own.
 PACKAGES  := $(if $(SRC),,$(shell awk '$$1 == "package" { print $$2 }' base)) bc bison busybox-static clang-19 flex gcc git \
-	     libc6-dev libelf-dev llvm-19 make pahole python3 qemu-system-x86 rsync xz-utils zlib1g-dev
+	     libc6-dev libelf-dev $(if $(LLVM),lld$(LLVM)) llvm-19 make pahole python3 qemu-system-x86 rsync xz-utils zlib1g-dev
 CHECKERS  := perl python3-git python3-ply shellcheck sparse
 export SRC
 
 .NOTPARALLEL:
-.PHONY: help demo test mutants shell run apply refresh check series packages source config kernel selftests taskstr
+.PHONY: help demo test test-all mutants shell run apply refresh check series packages source config kernel selftests taskstr
 
 help: ## this list
 	@echo "BPF task work for Linux 6.12. Targets:"
-	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 12
 	@echo "V=variant of the kernel ($(VARIANTS)), J=jobs ($(J)), SRC=kernel source (a tarball or a directory)."
 
 demo: taskstr ## the main job, from nothing: what a callback reads that its NMI could not
@@ -43,6 +45,9 @@ demo: taskstr ## the main job, from nothing: what a callback reads that its NMI 
 
 test: selftests ## the tests, from nothing; T=task_work only some
 	@vm/test $(O) '$(T)'
+
+test-all: ## the tests on every variant of the kernel, and a table
+	@MAKE='$(MAKE)' vm/test-all $(VARIANTS)
 
 mutants: selftests ## take one guard out at a time: a test must notice; M='no_mm_check ...' only some
 	@J=$(J) mutants/run $(O) $(M)
