@@ -5,6 +5,8 @@ V ?= default
 J ?= $(shell nproc)
 T ?=
 M ?=
+SECS ?= 600
+SEED ?=
 CMD ?=
 
 VARIANTS  := default $(patsubst kernel/configs/task_work-%.config,%,$(wildcard kernel/configs/task_work-*.config))
@@ -33,7 +35,7 @@ CHECKERS  := perl python3-git python3-ply shellcheck sparse
 export SRC
 
 .NOTPARALLEL:
-.PHONY: help demo test test-all mutants shell run apply refresh check series packages source config kernel selftests taskstr
+.PHONY: help demo test test-all torture model mutants shell run apply refresh check series packages source config kernel selftests taskstr
 
 help: ## this list
 	@echo "BPF task work for Linux 6.12. Targets:"
@@ -48,6 +50,14 @@ test: selftests ## the tests, from nothing; T=task_work only some
 
 test-all: ## the tests on every variant of the kernel, and a table
 	@MAKE='$(MAKE)' vm/test-all $(VARIANTS)
+
+torture: selftests ## everything at once for SECS=600 seconds; SEED=n repeats what was decided
+	@vm/run -i $(IMAGE) -m 4G -s 8 -f $(SELFTESTS)/guest:/selftests -- sh -c 'cd /selftests && \
+		TASK_WORK_TORTURE_SECS=$(SECS) TASK_WORK_TORTURE_SEED=$(SEED) exec ./test_progs -v -t task_work_torture'
+
+model: source ## search the model of the state machine, with and without its guards, and compare it with the C code
+	@vm/packages spin gcc
+	@tools/verification/task_work/run $(LINUX)/kernel/bpf/helpers.c
 
 mutants: selftests ## take one guard out at a time: a test must notice; M='no_mm_check ...' only some
 	@J=$(J) mutants/run $(O) $(M)
