@@ -52,7 +52,7 @@ static void free_others(struct scene *s)
 	int i, fd;
 
 	for (i = 1; i <= 3; i++) {
-		fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, s->skel->rodata->other_name, 4, 8, 1, NULL);
+		fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, OTHER_NAME, 4, 8, 1, NULL);
 		if (!ASSERT_OK_FD(fd, "create another map"))
 			return;
 		close(fd);
@@ -96,7 +96,7 @@ static void test_two_phases(void)
 
 	if (!scene_open(&s) || !put_to_sleep(&s, s.skel->progs.read_user))
 		goto out;
-	fd = create_like(bpf_map__fd(s.skel->maps.slots), s.skel->rodata->watched_name);
+	fd = create_like(bpf_map__fd(s.skel->maps.slots), WATCHED_NAME);
 	if (!ASSERT_OK_FD(fd, "create a map with the field"))
 		goto out;
 	close(fd);
@@ -117,7 +117,7 @@ static void test_inner_map(void)
 	if (!scene_open(&s))
 		goto out;
 	outer = bpf_map__fd(s.skel->maps.outer);
-	fd = create_like(bpf_map__fd(s.skel->maps.first_inner), s.skel->rodata->watched_name);
+	fd = create_like(bpf_map__fd(s.skel->maps.first_inner), WATCHED_NAME);
 	if (!ASSERT_OK_FD(fd, "create an inner map"))
 		goto out;
 	ASSERT_OK(bpf_map_update_elem(outer, &zero, &fd, BPF_ANY), "put it in");

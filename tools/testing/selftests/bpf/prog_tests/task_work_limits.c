@@ -89,12 +89,44 @@ out:
 	bpf_link__destroy(link);
 }
 
+static int set_cpu_online(int cpu, const char *online)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/online", cpu);
+	return write_sysctl(path, online);
+}
+
+/* Work that a CPU leaves behind when it goes down is not lost. */
+static void test_dying_cpu(struct task_work_limits *skel)
+{
+	struct bpf_link *link = bpf_program__attach(skel->progs.schedule_on_dying_cpu);
+	int cpu = nth_cpu(1);
+	struct target target = {};
+
+	if (!ASSERT_OK_PTR(link, "attach") || !ASSERT_OK(target_start(&target), "thread"))
+		goto out;
+	ASSERT_TRUE(target_asleep(&target), "thread is asleep");
+	skel->bss->target_tid = target.tid;
+	skel->bss->ret_last = 1;
+	ASSERT_OK(set_cpu_online(cpu, "0"), "take a CPU down");
+	ASSERT_OK(skel->bss->ret_last, "schedule");
+	ASSERT_TRUE(wait_for(READ_ONCE(skel->bss->ran)), "callback, while the CPU is down");
+	ASSERT_OK(set_cpu_online(cpu, "1"), "bring it up");
+out:
+	target_stop(&target);
+	bpf_link__destroy(link);
+}
+
 static int attach_iter(struct bpf_program *prog, struct bpf_map *map)
 {
+	LIBBPF_OPTS(bpf_iter_attach_opts, opts);
 	union bpf_iter_link_info info = { .map.map_fd = bpf_map__fd(map) };
-	LIBBPF_OPTS(bpf_iter_attach_opts, opts, .link_info = &info, .link_info_len = sizeof(info));
-	struct bpf_link *link = bpf_program__attach_iter(prog, &opts);
+	struct bpf_link *link;
 
+	opts.link_info = &info;
+	opts.link_info_len = sizeof(info);
+	link = bpf_program__attach_iter(prog, &opts);
 	if (!link)
 		return -errno;
 	bpf_link__destroy(link);
@@ -117,6 +149,7 @@ static const struct {
 } cases[] = {
 	{ "killable", test_killable },
 	{ "one_walk", test_one_walk },
+	{ "dying_cpu", test_dying_cpu },
 	{ "iterator", test_iterator },
 };
 

@@ -20,6 +20,10 @@ struct task_work_elem {
 	__u32 ran;
 };
 
+/* Maps that a test creates and watches: they have no id any more when they are freed. */
+#define WATCHED_NAME	"tw_watched"
+#define OTHER_NAME	"tw_other"
+
 enum task_work_map {
 	MAP_HASH,
 	MAP_HASH_MALLOC,

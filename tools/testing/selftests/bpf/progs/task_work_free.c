@@ -36,10 +36,6 @@ struct {
 /* set by the test */
 const void *user_ptr;
 
-/* for the maps that the test creates: they have no id any more when they are freed */
-const char watched_name[16] = "tw_watched";
-const char other_name[16] = "tw_other";
-
 /* read by the test; events is a clock */
 int events;
 int callback_ended;
@@ -96,7 +92,7 @@ int BPF_PROG(map_put, struct work_struct *work)
 {
 	struct bpf_map *map = container_of(work, struct bpf_map, work);
 
-	if (has_name(bpf_core_cast(map, struct bpf_map), watched_name))
+	if (has_name(bpf_core_cast(map, struct bpf_map), WATCHED_NAME))
 		watched_put = __sync_add_and_fetch(&events, 1);
 	return 0;
 }
@@ -104,9 +100,9 @@ int BPF_PROG(map_put, struct work_struct *work)
 SEC("fentry/array_map_free")
 int BPF_PROG(map_freed, struct bpf_map *map)
 {
-	if (has_name(map, watched_name))
+	if (has_name(map, WATCHED_NAME))
 		watched_freed = __sync_add_and_fetch(&events, 1);
-	if (has_name(map, other_name))
+	if (has_name(map, OTHER_NAME))
 		__sync_fetch_and_add(&other_freed, 1);
 	return 0;
 }

@@ -129,6 +129,26 @@ int BPF_PROG(count_walks, struct task_struct *task)
 	return 0;
 }
 
+/*
+ * A CPU that goes down calls this when it has run its irq_works for the last time. No
+ * tracepoint is hit there any more, but functions are traced.
+ */
+SEC("fentry/sched_cpu_dying")
+int BPF_PROG(schedule_on_dying_cpu)
+{
+	struct task_struct *task = bpf_task_from_pid(target_tid);
+	struct elem *elem;
+	__u32 zero = 0;
+
+	if (!task)
+		return 0;
+	elem = bpf_map_lookup_elem(&pair, &zero);
+	if (elem)
+		ret_last = bpf_task_work_schedule_signal(task, &elem->tw, &pair, count);
+	bpf_task_release(task);
+	return 0;
+}
+
 SEC("iter/bpf_map_elem")
 int write_elem(struct bpf_iter__bpf_map_elem *ctx)
 {
