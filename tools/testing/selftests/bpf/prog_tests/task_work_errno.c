@@ -41,25 +41,17 @@ static void test_busy_in_callback(struct task_work_errno *skel)
 
 static void test_busy_running(struct task_work_errno *skel)
 {
-	struct missing_page page = { .fd = -1 };
-	struct target target;
+	struct sleeper sleeper;
 
-	if (!ASSERT_OK(missing_page_open(&page), "page"))
-		return;
-	if (!ASSERT_OK(target_start(&target), "thread"))
+	if (!sleeper_open(&sleeper))
 		goto out;
-	skel->bss->user_ptr = page.addr;
-	target.prog_fd = bpf_program__fd(skel->progs.schedule_sleeper);
-	ASSERT_OK(target_tell(&target, TARGET_RUN), "run");
-	ASSERT_TRUE(missing_page_faulted(&page), "callback sleeps");
+	skel->bss->user_ptr = sleeper.page.addr;
+	sleeper_run(&sleeper, skel->progs.schedule_sleeper);
 	ASSERT_EQ(run(skel, schedule_current), -EBUSY, "slot with a running callback");
-	ASSERT_OK(missing_page_fill(&page, ""), "fill page");
-	ASSERT_TRUE(target_obeyed(&target), "callback ends");
-	ASSERT_OK(target.prog_ret, "schedule");
+	sleeper_wake(&sleeper);
 	ASSERT_EQ(skel->bss->ran, 1, "ran once");
-	target_stop(&target);
 out:
-	missing_page_close(&page);
+	sleeper_close(&sleeper);
 }
 
 /* The frequent failure of a sampler has to be cheap: it takes no reference. */
@@ -233,18 +225,6 @@ static int open_breakpoint(const void *addr, int tid)
 	int fd = syscall(__NR_perf_event_open, &attr, tid, -1, -1, PERF_FLAG_FD_CLOEXEC);
 
 	return fd < 0 ? -errno : fd;
-}
-
-/* The last file descriptor of the map becomes one of something else. */
-static int drop_user_reference(int map_fd)
-{
-	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	int err = 0;
-
-	if (fd < 0 || dup2(fd, map_fd) < 0)
-		err = -errno;
-	close(fd);
-	return err;
 }
 
 static void drop_user_reference_meanwhile(struct task_work_errno *skel, struct target *target)

@@ -6,44 +6,25 @@
 
 struct scene {
 	struct task_work_free *skel;
-	struct missing_page page;
-	struct target sleeper;
+	struct sleeper sleeper;
 };
 
 static void scene_close(struct scene *s)
 {
-	missing_page_close(&s->page);
-	target_stop(&s->sleeper);
+	sleeper_close(&s->sleeper);
 	task_work_free__destroy(s->skel);
 }
 
 static bool scene_open(struct scene *s)
 {
-	memset(s, 0, sizeof(*s));
-	s->page.fd = -1;
+	bool open = sleeper_open(&s->sleeper);
+
 	s->skel = task_work_free__open_and_load();
-	if (!ASSERT_OK_PTR(s->skel, "open and load") ||
-	    !ASSERT_OK(task_work_free__attach(s->skel), "attach") ||
-	    !ASSERT_OK(missing_page_open(&s->page), "page") ||
-	    !ASSERT_OK(target_start(&s->sleeper), "thread"))
+	if (!open || !ASSERT_OK_PTR(s->skel, "open and load") ||
+	    !ASSERT_OK(task_work_free__attach(s->skel), "attach"))
 		return false;
-	s->skel->bss->user_ptr = s->page.addr;
+	s->skel->bss->user_ptr = s->sleeper.page.addr;
 	return true;
-}
-
-/* The thread sleeps in a fault of the program, or of the callback that it schedules. */
-static bool put_to_sleep(struct scene *s, struct bpf_program *prog)
-{
-	s->sleeper.prog_fd = bpf_program__fd(prog);
-	return ASSERT_OK(target_tell(&s->sleeper, TARGET_RUN), "run") &&
-	       ASSERT_TRUE(missing_page_faulted(&s->page), "asleep");
-}
-
-static void wake(struct scene *s)
-{
-	ASSERT_OK(missing_page_fill(&s->page, ""), "fill page");
-	ASSERT_TRUE(target_obeyed(&s->sleeper), "awake");
-	ASSERT_OK(s->sleeper.prog_ret, "program");
 }
 
 /* Other maps that nobody uses come and go: a map that waits for nobody has gone by then. */
@@ -64,7 +45,7 @@ static void free_others(struct scene *s)
 static void check_order(struct scene *s)
 {
 	ASSERT_EQ(s->skel->bss->watched_freed, 0, "freed while somebody sleeps");
-	wake(s);
+	sleeper_wake(&s->sleeper);
 	ASSERT_TRUE(wait_for(READ_ONCE(s->skel->bss->watched_freed)), "freed in the end");
 	ASSERT_GT(s->skel->bss->watched_freed, s->skel->bss->callback_ended, "freed after");
 }
@@ -94,7 +75,7 @@ static void test_two_phases(void)
 	struct scene s;
 	int fd;
 
-	if (!scene_open(&s) || !put_to_sleep(&s, s.skel->progs.read_user))
+	if (!scene_open(&s) || !sleeper_run(&s.sleeper, s.skel->progs.read_user))
 		goto out;
 	fd = create_like(bpf_map__fd(s.skel->maps.slots), WATCHED_NAME);
 	if (!ASSERT_OK_FD(fd, "create a map with the field"))
@@ -122,7 +103,7 @@ static void test_inner_map(void)
 		goto out;
 	ASSERT_OK(bpf_map_update_elem(outer, &zero, &fd, BPF_ANY), "put it in");
 	close(fd);
-	if (!put_to_sleep(&s, s.skel->progs.schedule_reader))
+	if (!sleeper_run(&s.sleeper, s.skel->progs.schedule_reader))
 		goto out;
 	ASSERT_OK(bpf_map_delete_elem(outer, &zero), "take it out");
 	free_others(&s);

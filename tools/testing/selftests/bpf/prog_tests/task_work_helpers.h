@@ -242,6 +242,42 @@ static inline int missing_page_drop(struct missing_page *p)
 	return madvise(p->addr, p->size, MADV_DONTNEED) ? -errno : 0;
 }
 
+/* A thread that sleeps in a fault of the program it runs, or of that one's callback. */
+struct sleeper {
+	struct missing_page page;
+	struct target thread;
+};
+
+static inline bool sleeper_open(struct sleeper *s)
+{
+	memset(s, 0, sizeof(*s));
+	s->page.fd = -1;
+	return ASSERT_OK(missing_page_open(&s->page), "page") &&
+	       ASSERT_OK(target_start(&s->thread), "thread that is to sleep");
+}
+
+/* The program knows the address of the page. */
+static inline bool sleeper_run(struct sleeper *s, const struct bpf_program *prog)
+{
+	s->thread.prog_fd = bpf_program__fd(prog);
+	return ASSERT_OK(target_tell(&s->thread, TARGET_RUN), "run") &&
+	       ASSERT_TRUE(missing_page_faulted(&s->page), "asleep");
+}
+
+static inline void sleeper_wake(struct sleeper *s)
+{
+	ASSERT_OK(missing_page_fill(&s->page, ""), "fill page");
+	ASSERT_TRUE(target_obeyed(&s->thread), "awake and done");
+	ASSERT_OK(s->thread.prog_ret, "program of the sleeper");
+}
+
+/* Without the page it wakes, too. */
+static inline void sleeper_close(struct sleeper *s)
+{
+	missing_page_close(&s->page);
+	target_stop(&s->thread);
+}
+
 /*
  * An NMI on every other CPU: the backtrace of sysrq-l. It needs no performance
  * monitoring unit, so this is what there is on most virtual machines.
@@ -315,6 +351,18 @@ static inline __u32 map_id(int map_fd)
 	__u32 len = sizeof(info);
 
 	return bpf_map_get_info_by_fd(map_fd, &info, &len) ? 0 : info.id;
+}
+
+/* The last file descriptor of the map becomes one of something else. */
+static inline int drop_user_reference(int map_fd)
+{
+	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	int err = 0;
+
+	if (fd < 0 || dup2(fd, map_fd) < 0)
+		err = -errno;
+	close(fd);
+	return err;
 }
 
 static inline __u32 prog_id(int prog_fd)

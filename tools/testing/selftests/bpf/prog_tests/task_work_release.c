@@ -118,18 +118,6 @@ static int by_eviction(struct scene *s)
 	return -ETIMEDOUT;
 }
 
-/* The last file descriptor of the map becomes one of something else. */
-static int drop_user_reference(int map_fd)
-{
-	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	int err = 0;
-
-	if (fd < 0 || dup2(fd, map_fd) < 0)
-		err = -errno;
-	close(fd);
-	return err;
-}
-
 static int by_last_user_reference(struct scene *s)
 {
 	__u32 id = map_id(s->map_fd);
@@ -418,35 +406,29 @@ out:
 }
 
 /* What ends work while its callback sleeps leaves the callback alone. */
-static void run_and_end(struct scene *s, struct missing_page *page,
+static void run_and_end(struct scene *s, struct sleeper *sleeper,
 			int (*end)(struct scene *s))
 {
-	struct target sleeper;
-
-	if (!ASSERT_OK(target_start(&sleeper), "second thread"))
-		return;
-	s->skel->bss->user_ptr = page->addr;
-	sleeper.prog_fd = bpf_program__fd(s->skel->progs.schedule_sleeper);
-	ASSERT_OK(target_tell(&sleeper, TARGET_RUN), "run");
-	ASSERT_TRUE(missing_page_faulted(page), "callback sleeps");
+	s->skel->bss->user_ptr = sleeper->page.addr;
+	sleeper_run(sleeper, s->skel->progs.schedule_sleeper);
 	ASSERT_OK(end(s), "end");
 	use_again(s);
-	ASSERT_OK(missing_page_fill(page, ""), "fill page");
-	ASSERT_TRUE(target_obeyed(&sleeper), "callback ends");
-	ASSERT_OK(sleeper.prog_ret, "schedule");
+	sleeper_wake(sleeper);
 	ASSERT_EQ(s->skel->bss->ran, 2, "callbacks");
-	target_stop(&sleeper);
 }
 
 static void test_running(int (*end)(struct scene *s))
 {
-	struct missing_page page = { .fd = -1 };
+	struct sleeper sleeper;
 	struct scene s;
 
-	if (scene_open(&s, MAP_HASH) && ASSERT_OK(missing_page_open(&page), "page"))
-		run_and_end(&s, &page, end);
-	missing_page_close(&page);
+	if (!sleeper_open(&sleeper))
+		goto out;
+	if (scene_open(&s, MAP_HASH))
+		run_and_end(&s, &sleeper, end);
 	scene_close(&s);
+out:
+	sleeper_close(&sleeper);
 }
 
 /* A callback may delete the element that it was called for. */

@@ -56,13 +56,12 @@ static int delete_elem(struct task_work_retire *skel)
 /* The last user reference goes and comes back: that makes a deleted element no better. */
 static int delete_and_drop_user_reference(struct task_work_retire *skel)
 {
-	int map_fd = bpf_map__fd(map_of(skel)), null_fd, new_fd, err = delete_elem(skel);
+	int map_fd = bpf_map__fd(map_of(skel)), new_fd, err;
 	__u32 id = map_id(map_fd);
 
-	null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	if (err || null_fd < 0 || dup2(null_fd, map_fd) < 0)
-		return err ?: -errno;
-	close(null_fd);
+	err = delete_elem(skel) ?: drop_user_reference(map_fd);
+	if (err)
+		return err;
 	new_fd = bpf_map_get_fd_by_id(id);
 	if (new_fd < 0 || dup2(new_fd, map_fd) < 0)
 		return -errno;
@@ -72,26 +71,18 @@ static int delete_and_drop_user_reference(struct task_work_retire *skel)
 static void test_after_sleep(struct task_work_retire *skel,
 			     int (*meanwhile)(struct task_work_retire *skel))
 {
-	struct missing_page page = { .fd = -1 };
-	struct target target;
+	struct sleeper sleeper;
 
-	if (!ASSERT_OK(missing_page_open(&page), "page"))
-		return;
-	if (!ASSERT_OK(target_start(&target), "thread"))
+	if (!sleeper_open(&sleeper))
 		goto out;
-	skel->bss->user_ptr = page.addr;
-	target.prog_fd = bpf_program__fd(skel->progs.use_after_sleep);
-	ASSERT_OK(target_tell(&target, TARGET_RUN), "run");
-	ASSERT_TRUE(missing_page_faulted(&page), "program sleeps");
+	skel->bss->user_ptr = sleeper.page.addr;
+	sleeper_run(&sleeper, skel->progs.use_after_sleep);
 	ASSERT_OK(meanwhile(skel), "meanwhile");
-	ASSERT_OK(missing_page_fill(&page, ""), "fill page");
-	ASSERT_TRUE(target_obeyed(&target), "program ends");
-	ASSERT_OK(target.prog_ret, "program");
+	sleeper_wake(&sleeper);
 	check_refused(skel);
 	ASSERT_EQ(skel->bss->ran, 0, "callbacks");
-	target_stop(&target);
 out:
-	missing_page_close(&page);
+	sleeper_close(&sleeper);
 }
 
 static void test_deleted_by_user(struct task_work_retire *skel)

@@ -218,30 +218,22 @@ out:
 static void test_recycled(struct task_work_target *skel)
 {
 	int map_fd = bpf_map__fd(skel->maps.map);
-	struct missing_page page = { .fd = -1 };
+	struct sleeper sleeper;
 	__u64 value[2] = {};
-	struct target target;
 	__u32 other = 77;
 
-	if (!ASSERT_OK(missing_page_open(&page), "page"))
-		return;
-	if (!ASSERT_OK(target_start(&target), "thread"))
+	if (!sleeper_open(&sleeper))
 		goto out;
-	skel->bss->user_ptr = page.addr;
-	target.prog_fd = bpf_program__fd(skel->progs.schedule_sleeper);
-	ASSERT_OK(target_tell(&target, TARGET_RUN), "run");
-	ASSERT_TRUE(missing_page_faulted(&page), "callback sleeps");
+	skel->bss->user_ptr = sleeper.page.addr;
+	sleeper_run(&sleeper, skel->progs.schedule_sleeper);
 	/* What was freed last on a CPU is handed out first. */
 	ASSERT_OK(bpf_map_delete_elem(map_fd, &skel->bss->key), "delete");
 	ASSERT_OK(bpf_map_update_elem(map_fd, &other, value, BPF_ANY), "insert another");
-	ASSERT_OK(missing_page_fill(&page, ""), "fill page");
-	ASSERT_TRUE(target_obeyed(&target), "callback ends");
-	ASSERT_OK(target.prog_ret, "schedule");
+	sleeper_wake(&sleeper);
 	ASSERT_EQ(skel->bss->key_before, skel->bss->key, "key before it slept");
 	ASSERT_EQ(skel->bss->key_after, other, "key after it slept");
-	target_stop(&target);
 out:
-	missing_page_close(&page);
+	sleeper_close(&sleeper);
 }
 
 static const struct {
