@@ -5,7 +5,12 @@ V ?= default
 J ?= $(shell nproc)
 T ?=
 M ?=
+SECS ?= 600
+SEED ?=
 CMD ?=
+
+# What is given to this make is not for the kernel's, to which M= is a directory of modules.
+MAKEOVERRIDES :=
 
 VARIANTS  := default $(patsubst kernel/configs/task_work-%.config,%,$(wildcard kernel/configs/task_work-*.config))
 ifeq ($(filter $(V),$(VARIANTS)),)
@@ -33,7 +38,7 @@ CHECKERS  := perl python3-git python3-ply shellcheck sparse
 export SRC
 
 .NOTPARALLEL:
-.PHONY: help demo test test-all model mutants shell run apply refresh check series packages source config kernel selftests taskstr
+.PHONY: help demo test test-all torture model mutants shell run apply refresh check series packages source config kernel selftests taskstr
 
 help: ## this list
 	@echo "BPF task work for Linux 6.12. Targets:"
@@ -48,6 +53,10 @@ test: selftests ## the tests, from nothing; T=task_work only some
 
 test-all: ## the tests on every variant of the kernel, and a table
 	@MAKE='$(MAKE)' vm/test-all $(VARIANTS)
+
+torture: selftests ## everything at once for SECS=600 seconds; SEED=n repeats what was decided
+	@vm/run -i $(IMAGE) -m 4G -s 8 -t 900 -f $(SELFTESTS)/guest:/selftests -- sh -c 'cd /selftests && \
+		TASK_WORK_TORTURE_SECS=$(SECS) TASK_WORK_TORTURE_SEED=$(SEED) exec ./test_progs -v -t task_work_torture'
 
 model: source ## search the model of the state machine, with and without its guards, and compare it with the C code
 	@vm/packages spin gcc

@@ -37,6 +37,7 @@ struct scene {
 	struct target scheduler;
 	struct target other;
 	struct bpf_link *irq_works;
+	struct bpf_link *nmi_interrupts;
 	int map_fds[NR_MAPS];
 };
 
@@ -115,9 +116,13 @@ static void check_origin(struct task_work__bss *bss, enum origin from)
 static void check_detour(struct task_work__bss *bss, enum origin from, enum task_work_mode mode,
 			 bool to_other)
 {
-	bool straight = from == FROM_TASK || (mode == MODE_RESUME && !to_other);
+	bool nmi = from == FROM_NMI || from == FROM_PMI;
+	bool resumes_current = mode == MODE_RESUME && !to_other;
 
-	ASSERT_EQ(bss->irq_works, straight ? 0 : 1, "detours by an interrupt");
+	ASSERT_EQ(bss->irq_works, from == FROM_TASK || resumes_current ? 0 : 1,
+		  "detours by an interrupt");
+	ASSERT_EQ(bss->nmi_interrupts, nmi && resumes_current ? 1 : 0,
+		  "interrupts for the return from an NMI");
 }
 
 static void check_callback(struct scene *s, enum task_work_map map, int target_tid)
@@ -174,6 +179,7 @@ static bool prepare(struct scene *s, enum task_work_map map, enum task_work_mode
 			return false;
 	/* The contexts of the last case went with its elements, by interrupt as well. */
 	WRITE_ONCE(bss->irq_works, 0);
+	WRITE_ONCE(bss->nmi_interrupts, 0);
 	return ASSERT_OK(missing_page_drop(&s->page), "drop page") &&
 	       ASSERT_TRUE(target_asleep(&s->other), "other asleep");
 }
@@ -319,7 +325,8 @@ static int open_scene(struct scene *s)
 	s->map_fds[MAP_ARRAY] = bpf_map__fd(s->skel->maps.array);
 
 	s->irq_works = bpf_program__attach(s->skel->progs.count_irq_works);
-	if (!ASSERT_OK_PTR(s->irq_works, "attach"))
+	s->nmi_interrupts = bpf_program__attach(s->skel->progs.count_nmi_interrupts);
+	if (!ASSERT_OK_PTR(s->irq_works, "attach") || !ASSERT_OK_PTR(s->nmi_interrupts, "attach"))
 		return -EINVAL;
 
 	err = missing_page_open(&s->page) ?: target_start(&s->scheduler) ?: target_start(&s->other);
@@ -346,5 +353,6 @@ void serial_test_task_work(void)
 	target_stop(&s.other);
 	missing_page_close(&s.page);
 	bpf_link__destroy(s.irq_works);
+	bpf_link__destroy(s.nmi_interrupts);
 	task_work__destroy(s.skel);
 }

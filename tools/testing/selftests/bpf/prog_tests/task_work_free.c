@@ -105,6 +105,8 @@ static void test_inner_map(void)
 	close(fd);
 	if (!sleeper_run(&s.sleeper, s.skel->progs.schedule_reader))
 		goto out;
+	/* Without it the grace period might end, and might not do so while we look. */
+	ASSERT_GT(s.skel->bss->callback_sections, 0, "Tasks Trace sections of the callback");
 	ASSERT_OK(bpf_map_delete_elem(outer, &zero), "take it out");
 	free_others(&s);
 	check_order(&s);

@@ -7,6 +7,7 @@
 #define _TASK_WORK_HELPERS_H
 
 #include <fcntl.h>
+#include <glob.h>
 #include <linux/bpf.h>
 #include <linux/perf_event.h>
 #include <linux/userfaultfd.h>
@@ -389,6 +390,37 @@ static inline bool prog_is_gone(__u32 id)
 static inline bool map_is_gone(__u32 id)
 {
 	return wait_for(id_is_gone(bpf_map_get_fd_by_id(id)));
+}
+
+/* KASAN keeps what is freed, and it counts as in use, until its cache is asked to shrink. */
+static inline void shrink_context_caches(void)
+{
+	glob_t caches;
+	size_t i;
+
+	if (glob("/sys/kernel/slab/kmalloc-*96/shrink", 0, NULL, &caches))
+		return;
+	for (i = 0; i < caches.gl_pathc; i++)
+		write_sysctl(caches.gl_pathv[i], "1");
+	globfree(&caches);
+}
+
+/* Objects in use of the size that contexts have, whoever uses them, or an error. */
+static inline long context_objects(void)
+{
+	FILE *f = fopen("/proc/slabinfo", "r");
+	char line[512], name[64];
+	long active, total = 0;
+
+	if (!f)
+		return -errno;
+	shrink_context_caches();
+	while (fgets(line, sizeof(line), f))
+		if (sscanf(line, "%63s %ld", name, &active) == 2 &&
+		    !strncmp(name, "kmalloc-", 8) && !strcmp(strrchr(name, '-'), "-96"))
+			total += active;
+	fclose(f);
+	return total;
 }
 
 #endif

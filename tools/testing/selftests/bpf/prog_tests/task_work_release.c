@@ -5,7 +5,6 @@
  */
 #define _GNU_SOURCE
 #include "task_work_helpers.h"
-#include <glob.h>
 #include <sys/wait.h>
 #include "task_work_release.skel.h"
 
@@ -449,35 +448,6 @@ out:
 	scene_close(&s);
 }
 
-/* KASAN keeps what is freed, and it counts as in use, until its cache is asked to shrink. */
-static void shrink_caches(void)
-{
-	glob_t caches;
-	size_t i;
-
-	if (glob("/sys/kernel/slab/kmalloc-*/shrink", 0, NULL, &caches))
-		return;
-	for (i = 0; i < caches.gl_pathc; i++)
-		write_sysctl(caches.gl_pathv[i], "1");
-	globfree(&caches);
-}
-
-static long slab_objects(void)
-{
-	FILE *f = fopen("/proc/slabinfo", "r");
-	long active, total = 0;
-	char line[512];
-
-	if (!f)
-		return -errno;
-	shrink_caches();
-	while (fgets(line, sizeof(line), f))
-		if (sscanf(line, "kmalloc-%*s %ld", &active) == 1)
-			total += active;
-	fclose(f);
-	return total;
-}
-
 /* One context for work that runs, and one for work that is cancelled. */
 static int leave_contexts(struct scene *s)
 {
@@ -514,16 +484,16 @@ static void test_context_leak(void)
 	if (!scene_open(&s, MAP_HASH) ||
 	    !ASSERT_OK(pin_to_cpu(pthread_self(), nth_cpu(0)), "pin"))
 		goto out;
-	before = slab_objects();
+	before = context_objects();
 	if (!ASSERT_GT(before, 0, "/proc/slabinfo") ||
 	    !ASSERT_OK(leave_many_contexts(&s, rounds), "schedule and delete"))
 		goto out;
 	ASSERT_EQ(s.skel->bss->ran, rounds, "half of them ran");
-	after = slab_objects();
+	after = context_objects();
 	for (i = 0; i < MAX_TRIES && after >= before + rounds / 2; i++) {
 		leave_many_contexts(&s, rounds / MAX_TRIES);
 		kern_sync_rcu();
-		after = slab_objects();
+		after = context_objects();
 	}
 	ASSERT_LT(after, before + rounds / 2, "objects in use");
 out:

@@ -24,6 +24,7 @@ int in_place_ret;
 int schedule_preempt_count;
 int callback_preempt_count;
 int irq_works;
+int nmi_interrupts;
 int ran;
 struct task_work_key seen_key;
 __u64 seen_cookie;
@@ -117,6 +118,14 @@ SEC("fentry/bpf_task_work_irq")
 int BPF_PROG(count_irq_works)
 {
 	__sync_fetch_and_add(&irq_works, 1);
+	return 0;
+}
+
+/* An NMI returns to user mode as if there were no work: an interrupt has to follow it. */
+SEC("fentry/task_work_set_notify_irq")
+int BPF_PROG(count_nmi_interrupts)
+{
+	__sync_fetch_and_add(&nmi_interrupts, 1);
 	return 0;
 }
 

@@ -38,6 +38,7 @@ const void *user_ptr;
 
 /* read by the test; events is a clock */
 int events;
+int callback_sections;
 int callback_ended;
 int watched_put;
 int watched_freed;
@@ -52,6 +53,7 @@ static int read_into_inner(struct bpf_map *map, void *key, void *value)
 
 	if (!number)
 		return 0;
+	callback_sections = bpf_get_current_task_btf()->trc_reader_nesting;
 	bpf_copy_from_user(number, sizeof(*number), user_ptr);
 	callback_ended = __sync_add_and_fetch(&events, 1);
 	return 0;

@@ -1,0 +1,364 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * All operations on task work at once, and at the end everything is accounted for.
+ *
+ * The work comes in passes of a fixed number of operations: one pass, or as many as
+ * it takes until every kind of operation has happened, or as many as begin in
+ * TASK_WORK_TORTURE_SECS. Every decision depends on TASK_WORK_TORTURE_SEED, who takes
+ * it and how many it took before. So the seed brings back what each thread, and
+ * each context on each CPU, does in which order. It does not bring back who was
+ * faster, that is up to the scheduler.
+ */
+#define _GNU_SOURCE
+#include "task_work_helpers.h"
+#include "progs/task_work_torture.h"
+#include "task_work_torture.skel.h"
+#include "task_work_torture_report.h"
+#include "task_work_torture_roles.h"
+
+#define MAX_PASSES	20	/* until everything has happened */
+#define MAX_IDS		1024
+#define MAX_TRIES	1000
+
+static const struct role roles[] = {
+	{ NR_WORKERS,	3000,	worker_op },
+	{ NR_SPAWNERS,	20,	spawner_op },
+	{ 1,		40,	swapper_op },
+	{ 1,		4,	comer_op },
+	{ 1,		3,	hotplug_op },
+	{ 1,		40,	nmi_op },
+};
+
+/* Programs and maps that there are. */
+struct ids {
+	__u32 progs[MAX_IDS];
+	__u32 maps[MAX_IDS];
+};
+
+static void list_ids(__u32 *ids, int (*get_next)(__u32 id, __u32 *next))
+{
+	__u32 id = 0;
+	int nr;
+
+	for (nr = 0; nr < MAX_IDS && !get_next(id, &id); nr++)
+		ids[nr] = id;
+}
+
+static bool has_id(const __u32 *ids, __u32 id)
+{
+	int i;
+
+	for (i = 0; i < MAX_IDS; i++)
+		if (ids[i] == id)
+			return true;
+	return false;
+}
+
+static bool nothing_new(const __u32 *ids, int (*get_next)(__u32 id, __u32 *next))
+{
+	__u32 id = 0;
+
+	while (!get_next(id, &id))
+		if (!has_id(ids, id))
+			return false;
+	return true;
+}
+
+static void *worker_thread(void *arg)
+{
+	struct worker *w = arg;
+	struct torture *t = w->t;
+	struct task_work_torture__bss *bss = t->skel->bss;
+	__u64 n = (__u64)t->pass * w->role->rounds;
+	int i;
+
+	if (w->role->operate == worker_op)
+		WRITE_ONCE(bss->tids[TID_WORKER + w->nr], syscall(__NR_gettid));
+	if (w->role->operate == comer_op)
+		bss->untouchable[1] = syscall(__NR_gettid);
+	WRITE_ONCE(w->tid, syscall(__NR_gettid));
+	while (!READ_ONCE(t->go))
+		sched_yield();
+	for (i = 0; i < w->role->rounds && !t->failures; i++)
+		w->role->operate(w, torture_draw(t->seed, w->nr, n + i));
+	return NULL;
+}
+
+static bool start_worker(struct worker *w)
+{
+	struct bpf_program *prog = w->t->skel->progs.in_interrupt;
+	int fd;
+
+	if (pthread_create(&w->thread, NULL, worker_thread, w) || !wait_for(READ_ONCE(w->tid)))
+		return false;
+	if (w->role->operate != worker_op)
+		return true;
+	fd = open_sampler(PERF_TYPE_SOFTWARE, PERF_COUNT_SW_CPU_CLOCK, w->tid);
+	w->sampler = bpf_program__attach_perf_event(prog, fd);
+	return w->sampler;
+}
+
+static int start_workers(struct torture *t, struct worker *workers)
+{
+	int role, i, nr = 0;
+
+	for (role = 0; role < (int)ARRAY_SIZE(roles); role++)
+		for (i = 0; i < roles[role].threads; i++, nr++) {
+			workers[nr] = (struct worker){
+				.t = t, .role = &roles[role], .nr = nr, .spawner = i,
+			};
+			if (!start_worker(&workers[nr]))
+				failed(t, "start of a thread");
+		}
+	return nr;
+}
+
+static __u64 released(struct torture *t)
+{
+	const struct task_work_torture__bss *bss = t->skel->bss;
+
+	return READ_ONCE(bss->released_after_run) + READ_ONCE(bss->cancelled);
+}
+
+/* Programs that run are done, and what is pending runs or is about to be cancelled. */
+static void settle(struct torture *t)
+{
+	struct task_work_torture__bss *bss = t->skel->bss;
+
+	WRITE_ONCE(bss->active, false);
+	kern_sync_rcu();
+	ASSERT_OK(target_tell(&t->sleeper, TARGET_RETURN), "wake sleeper");
+	ASSERT_TRUE(target_obeyed(&t->sleeper), "sleeper has returned");
+	print_pass(t);
+	ASSERT_TRUE(wait_for(released(t) + misses(t->skel->progs.count_released) >=
+			     scheduled_in_all(bss)), "all is released");
+	ASSERT_TRUE(wait_for(READ_ONCE(bss->tasks_freed) == READ_ONCE(bss->tasks_made)),
+		    "tasks are gone");
+}
+
+/* Programs get other references when they are attached and detached. */
+static void open_books(struct torture *t, bool open)
+{
+	struct task_work_torture *skel = t->skel;
+	struct bpf_program *progs[NR_CONTEXTS] = {
+		[IN_TASK] = skel->progs.in_task,
+		[IN_ENTRY] = skel->progs.in_entry,
+		[IN_SWITCH] = skel->progs.in_switch,
+		[IN_WAKING] = skel->progs.in_waking,
+		[IN_INTERRUPT] = skel->progs.in_interrupt,
+		[IN_NMI] = skel->progs.in_nmi,
+	};
+	int i;
+
+	for (i = 0; i < NR_CONTEXTS; i++)
+		if (progs[i])
+			skel->bss->prog_ids[i] = open ? prog_id(bpf_program__fd(progs[i])) : 0;
+}
+
+static void run_pass(struct torture *t)
+{
+	struct worker workers[MAX_WORKERS];
+	int nr, i;
+
+	t->go = 0;
+	nr = start_workers(t, workers);
+	open_books(t, true);
+	t->skel->bss->active = true;
+	WRITE_ONCE(t->go, 1);
+	for (i = 0; i < nr; i++)
+		if (workers[i].tid)
+			pthread_join(workers[i].thread, NULL);
+	settle(t);
+	open_books(t, false);
+	for (i = 0; i < nr; i++)
+		bpf_link__destroy(workers[i].sampler);
+}
+
+static bool goes_on(struct torture *t)
+{
+	if (t->failures || torture_secs(t) < t->secs)
+		return !t->failures;
+	return missing(t) && t->pass < MAX_PASSES;
+}
+
+/* Without elements there are no contexts. */
+static void empty_maps(struct torture *t)
+{
+	int map;
+	__u32 key;
+
+	for (map = 0; map < MAP_ARRAY; map++)
+		for (key = 0; key < NR_KEYS; key++)
+			bpf_map_delete_elem(t->map_fds[map], &key);
+	if (fill_map(t, t->map_fds[MAP_ARRAY], 0, NR_KEYS) ||
+	    fill_map(t, t->map_fds[MAP_INNER], 0, NR_KEYS) ||
+	    fill_map(t, t->inner_fd, 0, NR_KEYS) || fill_map(t, t->many_fd, 0, NR_MANY))
+		failed(t, "renew array");
+}
+
+/*
+ * The allocator frees what elements left to be freed when it is asked for more, so go
+ * on asking, on each CPU.
+ */
+static bool contexts_are_gone(struct torture *t)
+{
+	long limit = t->objects + t->skel->bss->contexts_ended / 10, after = context_objects();
+	struct worker w = { .t = t, .nr = SERVER + 1 };
+	int i, n;
+
+	for (i = 0; i < MAX_TRIES && after >= limit; i++) {
+		pin_to_cpu(pthread_self(), i % get_nprocs());
+		for (n = 0; n < NR_WAITS; n++)
+			worker_op(&w, torture_draw(t->seed, w.nr, i * NR_WAITS + n));
+		empty_maps(t);
+		kern_sync_rcu();
+		after = context_objects();
+	}
+	printf("contexts: %llu made and given up, objects %ld before, %ld after (round %d)\n",
+	       t->skel->bss->contexts_ended, t->objects, after, i);
+	return after < limit;
+}
+
+static int open_pages(struct torture *t)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+
+	t->pages = mmap(NULL, NR_PAGES * getpagesize(), PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	t->uffd = syscall(__NR_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+	if (t->pages == MAP_FAILED || t->uffd < 0 || ioctl(t->uffd, UFFDIO_API, &api))
+		return -1;
+	reg.range.start = (unsigned long)t->pages;
+	reg.range.len = NR_PAGES * getpagesize();
+	return ioctl(t->uffd, UFFDIO_REGISTER, &reg);
+}
+
+static bool fill_maps(struct torture *t)
+{
+	struct task_work_torture *skel = t->skel;
+	struct bpf_map *maps[NR_TORTURE_MAPS] = {
+		skel->maps.hash, skel->maps.hash_malloc, skel->maps.lru_hash, skel->maps.array,
+		skel->maps.inner,
+	};
+	int map;
+
+	for (map = 0; map < NR_TORTURE_MAPS; map++) {
+		t->map_fds[map] = bpf_map__fd(maps[map]);
+		if (!ASSERT_OK(fill_map(t, t->map_fds[map], 0, NR_KEYS), "fill"))
+			return false;
+	}
+	t->many_fd = bpf_map__fd(skel->maps.many);
+	t->inner_fd = dup(t->map_fds[MAP_INNER]);
+	return ASSERT_OK(fill_map(t, t->many_fd, 0, NR_MANY), "fill many");
+}
+
+static bool prepare(struct torture *t)
+{
+	struct task_work_torture__bss *bss = t->skel->bss;
+
+	if (!ASSERT_OK(open_pages(t), "missing pages") || !fill_maps(t) ||
+	    !ASSERT_OK(pipe2(t->server_stop, O_CLOEXEC), "pipe") ||
+	    !ASSERT_GE(get_nprocs_conf(), 2, "CPUs") ||
+	    !ASSERT_LE(get_nprocs_conf(), MAX_CPUS, "CPUs"))
+		return false;
+	bss->seed = t->seed;
+	bss->test_pid = getpid();
+	bss->pages = t->pages;
+	bss->page_size = getpagesize();
+	bss->exit_group_nr = __NR_exit_group;
+	bss->execve_nr = __NR_execve;
+	if (!ASSERT_OK(pthread_create(&t->server, NULL, server_thread, t), "server") ||
+	    !ASSERT_TRUE(wait_for(READ_ONCE(bss->untouchable[0])), "server runs") ||
+	    !ASSERT_OK(target_start(&t->sleeper), "sleeper"))
+		return false;
+	bss->tids[TID_SLEEPER] = t->sleeper.tid;
+	bss->tids[TID_KTHREAD] = 2;
+	kern_sync_rcu();
+	return ASSERT_OK(task_work_torture__attach(t->skel), "attach");
+}
+
+static void finish(struct torture *t)
+{
+	print_pass(t);
+	print_totals(t);
+	check(t);
+	ASSERT_STREQ(missing(t) ?: "nothing", "nothing", "what never happened");
+	empty_maps(t);
+	ASSERT_TRUE(contexts_are_gone(t), "contexts are gone");
+	ASSERT_EQ(t->failures, 0, "operations that failed");
+}
+
+static void close_all(struct torture *t)
+{
+	target_stop(&t->sleeper);
+	close(t->server_stop[1]);
+	if (t->skel->bss->untouchable[0])
+		pthread_join(t->server, NULL);
+	close(t->server_stop[0]);
+	close(t->inner_fd);
+	close(t->uffd);
+	munmap(t->pages, NR_PAGES * getpagesize());
+}
+
+static __u64 number_from(const char *variable, __u64 otherwise)
+{
+	const char *value = getenv(variable);
+
+	return value && *value ? strtoull(value, NULL, 0) : otherwise;
+}
+
+/* Also to the console, in case that there is no end. */
+static void tell_seed(__u64 seed)
+{
+	int fd = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
+
+	printf("TASK_WORK_TORTURE_SEED=%llu\n", seed);
+	fflush(stdout);
+	if (fd < 0)
+		return;
+	dprintf(fd, "<3>TASK_WORK_TORTURE_SEED=%llu\n", seed);
+	close(fd);
+}
+
+static void torture(struct torture *t)
+{
+	bool ready = prepare(t);
+
+	t->objects = context_objects();
+	ASSERT_GT(t->objects, 0, "/proc/slabinfo");
+	while (ready && goes_on(t)) {
+		run_pass(t);
+		t->pass++;
+	}
+	if (ready)
+		finish(t);
+	close_all(t);
+}
+
+void serial_test_task_work_torture(void)
+{
+	struct torture t = { .uffd = -1, .inner_fd = -1, .server_stop = { -1, -1 } };
+	struct ids *before = calloc(1, sizeof(*before));
+
+	if (!ASSERT_OK_PTR(before, "memory"))
+		return;
+	clock_gettime(CLOCK_MONOTONIC, &t.start);
+	t.secs = number_from("TASK_WORK_TORTURE_SECS", 0);
+	t.seed = number_from("TASK_WORK_TORTURE_SEED", t.start.tv_nsec);
+	tell_seed(t.seed);
+	list_ids(before->progs, bpf_prog_get_next_id);
+	list_ids(before->maps, bpf_map_get_next_id);
+	t.skel = task_work_torture__open();
+	if (!ASSERT_OK_PTR(t.skel, "open"))
+		goto out;
+	bpf_program__set_autoload(t.skel->progs.in_nmi, true);
+	if (ASSERT_OK(task_work_torture__load(t.skel), "load"))
+		torture(&t);
+	task_work_torture__destroy(t.skel);
+	ASSERT_TRUE(wait_for(nothing_new(before->progs, bpf_prog_get_next_id)),
+		    "programs are gone");
+	ASSERT_TRUE(wait_for(nothing_new(before->maps, bpf_map_get_next_id)), "maps are gone");
+out:
+	free(before);
+}
