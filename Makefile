@@ -55,7 +55,7 @@ test-all: ## the tests on every variant of the kernel, and a table
 	@MAKE='$(MAKE)' vm/test-all $(VARIANTS)
 
 torture: selftests ## everything at once for SECS=600 seconds; SEED=n repeats what was decided
-	@vm/run -i $(IMAGE) -m 4G -s 8 -t 900 -f $(SELFTESTS)/guest:/selftests -- sh -c 'cd /selftests && \
+	@vm/run -i $(IMAGE) -m 4G -s 8 -t 900 -a log_buf_len=64M -f $(SELFTESTS)/guest:/selftests -- sh -c 'cd /selftests && \
 		TASK_WORK_TORTURE_SECS=$(SECS) TASK_WORK_TORTURE_SEED=$(SEED) exec ./test_progs -v -t task_work_torture'
 
 model: source ## search the model of the state machine, with and without its guards, and compare it with the C code

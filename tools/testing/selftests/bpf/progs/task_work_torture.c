@@ -200,7 +200,16 @@ static void schedule_on_tid(enum torture_context context, __u64 draw)
 	bpf_task_release(task);
 }
 
-/* The locks of an LRU map may be held by what the NMI interrupted. */
+/*
+ * The locks of an LRU map may be held by what the NMI interrupted. Nor are they to be
+ * taken under those of the scheduler: timers queue work when their elements are evicted,
+ * and lockdep does not tell one LRU map from another.
+ */
+static bool may_change_lru(enum torture_context context)
+{
+	return context != IN_NMI && context != IN_SWITCH && context != IN_WAKING;
+}
+
 static void delete_key(enum torture_context context, __u64 draw)
 {
 	__u32 key = draw_key(draw);
@@ -214,7 +223,7 @@ static void delete_key(enum torture_context context, __u64 draw)
 		err = bpf_map_delete_elem(&hash_malloc, &key);
 		break;
 	case MAP_LRU_HASH:
-		if (context != IN_NMI)
+		if (may_change_lru(context))
 			err = bpf_map_delete_elem(&lru_hash, &key);
 		break;
 	}
@@ -241,7 +250,7 @@ static void update_key(enum torture_context context, __u64 draw)
 		err = bpf_map_update_elem(&hash_malloc, &key, &value, BPF_ANY);
 		break;
 	case MAP_LRU_HASH:
-		if (context != IN_NMI)
+		if (may_change_lru(context))
 			err = bpf_map_update_elem(&lru_hash, &key, &value, BPF_ANY);
 		break;
 	case MAP_ARRAY:
