@@ -115,8 +115,8 @@ static void test_dead(struct task_work_errno *skel)
 	ASSERT_EQ(skel->bss->ran, 1, "ran once");
 }
 
-/* A child that waits until it is told to go on, with a program attached that knows it. */
-static int child_meets(struct task_work_errno *skel, struct bpf_program *prog)
+/* A child that waits for what it is told, or is killed; a program is attached that knows it. */
+static int child_meets(struct task_work_errno *skel, struct bpf_program *prog, bool killed)
 {
 	struct bpf_link *link = NULL;
 	int fds[2], status = -1;
@@ -133,7 +133,10 @@ static int child_meets(struct task_work_errno *skel, struct bpf_program *prog)
 	skel->bss->pid = pid;
 	link = bpf_program__attach(prog);
 	ASSERT_OK_PTR(link, "attach");
-	ASSERT_EQ(write(fds[1], "", 1), 1, "tell the child");
+	if (killed)
+		ASSERT_OK(kill(pid, SIGKILL), "kill the child");
+	else
+		ASSERT_EQ(write(fds[1], "", 1), 1, "tell the child");
 	ASSERT_EQ(waitpid(pid, &status, 0), pid, "child ends");
 	bpf_link__destroy(link);
 out:
@@ -144,7 +147,7 @@ out:
 
 static void test_exiting(struct task_work_errno *skel)
 {
-	ASSERT_OK(child_meets(skel, skel->progs.schedule_exiting), "child");
+	ASSERT_OK(child_meets(skel, skel->progs.schedule_exiting, false), "child");
 	ASSERT_EQ(skel->bss->ret_exiting, -ESRCH, "exiting task");
 	ASSERT_EQ(skel->bss->ran, 0, "callbacks");
 	ASSERT_OK(run(skel, schedule_current), "slot is free");
@@ -152,7 +155,9 @@ static void test_exiting(struct task_work_errno *skel)
 
 static void test_killed(struct task_work_errno *skel)
 {
-	ASSERT_TRUE(WIFSIGNALED(child_meets(skel, skel->progs.schedule_killed)), "child is killed");
+	int status = child_meets(skel, skel->progs.schedule_killed, true);
+
+	ASSERT_TRUE(WIFSIGNALED(status), "child is killed");
 	ASSERT_EQ(skel->bss->ret_killed, -ESRCH, "killed task");
 	ASSERT_EQ(skel->bss->ran, 0, "callbacks");
 	ASSERT_OK(run(skel, schedule_current), "slot is free");

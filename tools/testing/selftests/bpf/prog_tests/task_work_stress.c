@@ -167,7 +167,9 @@ static void run_workers(struct stress *stress)
 	WRITE_ONCE(stress->go, 1);
 	fire(stress);
 	ASSERT_TRUE(wait_for(READ_ONCE(stress->done) == i), "workers are done");
-	stress->skel->bss->active = false;
+	WRITE_ONCE(stress->skel->bss->active, false);
+	/* Programs that saw it true are done; on PREEMPT_RT they can be preempted. */
+	kern_sync_rcu();
 	settle(stress);
 	WRITE_ONCE(stress->leave, 1);
 	while (i--) {
@@ -202,7 +204,7 @@ static void check(struct task_work_stress__bss *bss, bool may_delete)
 		ASSERT_EQ(bss->cancelled, 0, "cancelled without a cause");
 	ASSERT_EQ(bss->wrong_element, 0, "callbacks with the wrong element");
 	ASSERT_EQ(bss->released_in_nmi, 0, "references dropped in an NMI");
-	ASSERT_EQ(bss->unexpected, 0, "unexpected results");
+	ASSERT_EQ(bss->unexpected, 0, "unexpected result");
 }
 
 static bool prepare(struct stress *stress)

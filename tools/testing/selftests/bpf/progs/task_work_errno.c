@@ -230,15 +230,13 @@ int BPF_PROG(schedule_exiting, struct task_struct *task)
 }
 
 /* -ESRCH: a task that is killed, but has not noticed yet. */
-SEC("tp_btf/sys_enter")
-int BPF_PROG(schedule_killed)
+SEC("tp_btf/signal_generate")
+int BPF_PROG(schedule_killed, int sig, struct kernel_siginfo *info, struct task_struct *task)
 {
 	struct slot *slot = bpf_map_lookup_elem(&slots, &slot_nr);
 
-	if (!slot || current_tid() != pid)
-		return 0;
-	bpf_send_signal(9 /* SIGKILL */);
-	ret_killed = schedule(bpf_get_current_task_btf(), slot);
+	if (slot && task->pid == pid && sig == 9 /* SIGKILL */)
+		ret_killed = schedule(task, slot);
 	return 0;
 }
 

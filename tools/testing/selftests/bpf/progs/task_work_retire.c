@@ -35,6 +35,7 @@ struct {
 } lru_hash SEC(".maps");
 
 /* set by the test */
+const volatile bool have_async;
 int map_kind;
 const void *user_ptr;
 
@@ -54,13 +55,23 @@ static int note_key(struct bpf_map *map, void *key, void *value)
 	return 0;
 }
 
+static __always_inline int init_timer(void *map, struct elem *elem)
+{
+	return have_async ? bpf_timer_init(&elem->timer, map, 1 /* CLOCK_MONOTONIC */) : 0;
+}
+
+static __always_inline int init_wq(void *map, struct elem *elem)
+{
+	return have_async ? bpf_wq_init(&elem->wq, map, 0) : 0;
+}
+
 /* What each field says to its first use. */
 static __always_inline void use(void *map, struct elem *elem)
 {
 	ret_task_work = bpf_task_work_schedule_resume(bpf_get_current_task_btf(), &elem->tw, map,
 						      note_key);
-	ret_timer = bpf_timer_init(&elem->timer, map, 1 /* CLOCK_MONOTONIC */);
-	ret_wq = bpf_wq_init(&elem->wq, map, 0);
+	ret_timer = init_timer(map, elem);
+	ret_wq = init_wq(map, elem);
 }
 
 static __always_inline struct elem *insert(void *map, __u32 key)
@@ -91,7 +102,7 @@ static __always_inline int use_after_delete(void *map)
 	same_memory = next == elem;
 	ret_again = bpf_task_work_schedule_resume(bpf_get_current_task_btf(), &next->tw, map,
 						  note_key);
-	return bpf_timer_init(&next->timer, map, 1) ?: bpf_wq_init(&next->wq, map, 0);
+	return init_timer(map, next) ?: init_wq(map, next);
 }
 
 SEC("syscall")

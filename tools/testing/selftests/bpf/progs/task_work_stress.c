@@ -90,8 +90,9 @@ static int current_thread(void)
 {
 	int i, tid = current_tid();
 
+	/* 0 is an idle task's, and that of a thread that has not begun. */
 	bpf_for(i, 0, NR_THREADS)
-		if (tids[i] == tid)
+		if (tid && tids[i] == tid)
 			return i;
 	return -1;
 }
@@ -192,7 +193,7 @@ static void delete_any(int *deleted)
 
 static int attempt(enum context context, int me)
 {
-	int map = bpf_get_prandom_u32() % NR_MAPS;
+	int map = bpf_get_prandom_u32() % NR_MAPS, ret;
 
 	if (may_delete && context != IN_TASK && bpf_get_prandom_u32() % 4 == 0) {
 		delete_any(context == IN_NMI ? &deleted_in_nmi : &deleted_in_interrupt);
@@ -201,7 +202,8 @@ static int attempt(enum context context, int me)
 	/* The thread that exits has no keys of its own. */
 	if (me >= NR_WORKERS)
 		map = MAP_ARRAY;
-	switch (schedule_on_any(map, me)) {
+	ret = schedule_on_any(map, me);
+	switch (ret) {
 	case 0:
 		__sync_fetch_and_add(&scheduled[context], 1);
 		__sync_fetch_and_add(&scheduled_on[map & (NR_MAPS - 1)], 1);
@@ -216,7 +218,7 @@ static int attempt(enum context context, int me)
 	case -ESRCH: /* the thread is exiting */
 		break;
 	default:
-		__sync_fetch_and_add(&unexpected, 1);
+		unexpected = ret;
 	}
 	return 0;
 }
