@@ -108,7 +108,7 @@ static const struct {
 	{ "deleted_before_last_user_reference", test_deleted_before_last_user_reference },
 };
 
-/* 6.12 has no timers there, and allocates a workqueue under a lock that is not to be slept under. */
+/* 6.12 has no timers there, and allocates a workqueue under a raw lock. */
 static bool is_preempt_rt(void)
 {
 	struct utsname name;
