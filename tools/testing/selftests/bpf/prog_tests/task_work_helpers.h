@@ -198,6 +198,7 @@ static inline int missing_page_open(struct missing_page *p)
 {
 	struct uffdio_api api = { .api = UFFD_API };
 	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+	int err;
 
 	p->size = getpagesize();
 	p->addr = mmap(NULL, p->size, PROT_READ | PROT_WRITE,
@@ -209,8 +210,11 @@ static inline int missing_page_open(struct missing_page *p)
 	reg.range.len = p->size;
 	if (p->fd < 0 || ioctl(p->fd, UFFDIO_API, &api) ||
 	    ioctl(p->fd, UFFDIO_REGISTER, &reg)) {
+		err = -errno;
 		munmap(p->addr, p->size);
-		return -errno;
+		close(p->fd);
+		p->fd = -1;
+		return err;
 	}
 	return 0;
 }

@@ -9,7 +9,7 @@
 #define NR_LRU		(NR_KEYS / 2)	/* so that inserting one evicts another */
 #define NR_MANY		512
 #define NR_BURST	256	/* more contexts than the allocator has at hand for a CPU */
-#define MAX_CPUS	8
+#define MAX_CPUS	8	/* with decisions of their own; more CPUs share them */
 #define MAX_THREADS	32768	/* as many numbers as a small machine has */
 #define NR_PAGES	8
 
