@@ -19,7 +19,7 @@
 #define MAX_PASSES	20	/* until everything has happened */
 #define MAX_IDS		1024
 #define MAX_TRIES	1000
-#define MAX_HELD	384	/* objects that the allocator has at hand, or is about to free, on a CPU */
+#define MAX_HELD	384	/* objects that the allocator keeps for a CPU or is freeing */
 
 static const struct role roles[] = {
 	{ NR_WORKERS,	3000,	worker_op },
