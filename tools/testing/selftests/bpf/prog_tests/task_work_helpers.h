@@ -283,6 +283,19 @@ static inline void sleeper_close(struct sleeper *s)
 	target_stop(&s->thread);
 }
 
+static inline int set_cpu_online(int cpu, const char *online)
+{
+	char path[64];
+	int fd, err = 0;
+
+	snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/online", cpu);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0 || write(fd, online, 1) != 1)
+		err = -errno;
+	close(fd);
+	return err;
+}
+
 /*
  * An NMI on every other CPU: the backtrace of sysrq-l. It needs no performance
  * monitoring unit, so this is what there is on most virtual machines.

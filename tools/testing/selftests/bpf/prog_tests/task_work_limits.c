@@ -89,14 +89,6 @@ out:
 	bpf_link__destroy(link);
 }
 
-static int set_cpu_online(int cpu, const char *online)
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/online", cpu);
-	return write_sysctl(path, online);
-}
-
 /* Work that a CPU leaves behind when it goes down is not lost. */
 static void test_dying_cpu(struct task_work_limits *skel)
 {

@@ -202,30 +202,16 @@ static void comer_op(struct worker *w, __u64 draw)
 	did(t, DEED_LOAD, true);
 }
 
-static bool set_online(int cpu, const char *online)
-{
-	char path[64];
-	int fd;
-	bool ok;
-
-	snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/online", cpu);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	ok = fd >= 0 && write(fd, online, 1) == 1;
-	if (fd >= 0)
-		close(fd);
-	return ok;
-}
-
 /* One of the upper half. */
 static void hotplug_op(struct worker *w, __u64 draw)
 {
 	int nr = get_nprocs_conf(), cpu = nr - 1 - draw_number(draw) % (nr / 2), i;
-	bool ok = set_online(cpu, "0");
+	bool ok = !set_cpu_online(cpu, "0");
 
 	did(w->t, DEED_OFFLINE, ok);
 	for (i = 0; i < NR_WAITS; i++)
 		act(torture_draw(draw, w->nr, i));
-	if (!ok || !set_online(cpu, "1"))
+	if (!ok || set_cpu_online(cpu, "1"))
 		failed(w->t, "hotplug");
 	else
 		did(w->t, DEED_ONLINE, true);
