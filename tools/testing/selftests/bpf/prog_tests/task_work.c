@@ -59,16 +59,14 @@ static bool meet_nmi(struct scene *s)
 
 static struct bpf_link *attach(struct scene *s, enum origin from)
 {
+	const struct bpf_program *prog = s->skel->progs.interrupt;
 	int tid = s->scheduler.tid;
-	int fd;
 
 	if (from == FROM_NMI)
 		return bpf_program__attach(s->skel->progs.nmi);
 	if (from == FROM_PMI)
-		fd = open_sampler(PERF_TYPE_HARDWARE, PERF_COUNT_HW_CPU_CYCLES, tid);
-	else
-		fd = open_sampler(PERF_TYPE_SOFTWARE, PERF_COUNT_SW_CPU_CLOCK, tid);
-	return bpf_program__attach_perf_event(s->skel->progs.interrupt, fd);
+		return attach_sampler(prog, PERF_TYPE_HARDWARE, PERF_COUNT_HW_CPU_CYCLES, tid);
+	return attach_clock(prog, tid);
 }
 
 /* Keep the scheduler on its CPU until an event there has met it. */
@@ -277,13 +275,13 @@ out:
 	munmap(text, getpagesize());
 }
 
-static bool have_pmi(void)
+static bool have_pmi(struct scene *s)
 {
-	int fd = open_sampler(PERF_TYPE_HARDWARE, PERF_COUNT_HW_CPU_CYCLES, 0);
+	struct bpf_link *link = attach(s, FROM_PMI);
+	bool have = link;
 
-	if (fd >= 0)
-		close(fd);
-	return fd >= 0;
+	bpf_link__destroy(link);
+	return have;
 }
 
 static void run_cases(struct scene *s)
@@ -297,7 +295,7 @@ static void run_cases(struct scene *s)
 		enum task_work_map map = i / 2 / NR_MODES % NR_MAPS;
 		enum origin from = i / 2 / NR_MODES / NR_MAPS;
 
-		if (from == FROM_PMI && !have_pmi())
+		if (from == FROM_PMI && !have_pmi(s))
 			continue;
 		snprintf(name, sizeof(name), "%s_%s_%s_%s", origin_names[from],
 			 map_names[map], mode_names[mode], to_other ? "other" : "current");

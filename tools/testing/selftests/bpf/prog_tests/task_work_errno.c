@@ -2,7 +2,6 @@
 /* Every value that scheduling returns, provoked. */
 #define _GNU_SOURCE
 #include "task_work_helpers.h"
-#include <linux/hw_breakpoint.h>
 #include <sys/wait.h>
 #include "task_work_errno.skel.h"
 
@@ -173,9 +172,7 @@ static void test_no_memory(struct task_work_errno *skel)
 		return;
 	skel->bss->sampled_tid = target.tid;
 	skel->bss->armed = 1;
-	link = bpf_program__attach_perf_event(skel->progs.schedule_many,
-					      open_sampler(PERF_TYPE_SOFTWARE,
-							   PERF_COUNT_SW_CPU_CLOCK, target.tid));
+	link = attach_clock(skel->progs.schedule_many, target.tid);
 	if (!ASSERT_OK_PTR(link, "attach"))
 		goto out;
 	ASSERT_OK(target_tell(&target, TARGET_SPIN), "spin");
@@ -216,22 +213,6 @@ static void test_no_user_reference(struct task_work_errno *unused)
 	ASSERT_TRUE(map_is_gone(id), "map is gone");
 }
 
-/* Stop the thread whenever it reads or writes that address in the kernel. */
-static int open_breakpoint(const void *addr, int tid)
-{
-	struct perf_event_attr attr = {
-		.type = PERF_TYPE_BREAKPOINT,
-		.size = sizeof(attr),
-		.sample_period = 1,
-		.bp_type = HW_BREAKPOINT_RW,
-		.bp_addr = (unsigned long)addr,
-		.bp_len = sizeof(long),
-	};
-	int fd = syscall(__NR_perf_event_open, &attr, tid, -1, -1, PERF_FLAG_FD_CLOEXEC);
-
-	return fd < 0 ? -errno : fd;
-}
-
 static void drop_user_reference_meanwhile(struct task_work_errno *skel, struct target *target)
 {
 	int map_fd = bpf_map__fd(skel->maps.slots);
@@ -263,10 +244,8 @@ static void test_user_reference_goes(struct task_work_errno *unused)
 	if (!ASSERT_OK(target_start(&target), "thread"))
 		goto out;
 	ASSERT_OK(run(skel, find_usercnt), "address of the counter");
-	link = bpf_program__attach_perf_event(skel->progs.stop_at_usercnt,
-					      open_breakpoint(skel->bss->slots_addr +
-							      skel->bss->usercnt_offset,
-							      target.tid));
+	link = attach_breakpoint(skel->progs.stop_at_usercnt,
+				 skel->bss->slots_addr + skel->bss->usercnt_offset, target.tid);
 	skel->bss->mode = MODE_RESUME;
 	skel->bss->armed = 1;
 	if (ASSERT_OK_PTR(link, "attach"))

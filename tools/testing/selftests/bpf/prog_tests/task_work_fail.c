@@ -4,6 +4,7 @@
 #include <bpf/btf.h>
 #include "cap_helpers.h"
 #include "task_work_context.skel.h"
+#include "task_work_extension.skel.h"
 #include "task_work_fail.skel.h"
 #include "task_work_map_fail.skel.h"
 #include "task_work_perfmon.skel.h"
@@ -16,6 +17,48 @@ void test_task_work_fail(void)
 void test_task_work_context(void)
 {
 	RUN_TESTS(task_work_context);
+}
+
+static int load_extension_of(int prog_fd, char *log, size_t log_size)
+{
+	struct task_work_extension *skel = task_work_extension__open();
+	int err;
+
+	if (!skel)
+		return -errno;
+	bpf_program__set_log_buf(skel->progs.add_two, log, log_size);
+	err = bpf_program__set_attach_target(skel->progs.add_two, prog_fd, "add_one") ?:
+	      task_work_extension__load(skel);
+	task_work_extension__destroy(skel);
+	return err;
+}
+
+/* An extension is verified as if the program itself called it. */
+static void load_extension(const char *prog_name, int err, const char *msg)
+{
+	struct task_work_context *skel = task_work_context__open();
+	struct bpf_program *prog;
+	char log[4096] = "";
+
+	if (!ASSERT_OK_PTR(skel, "open"))
+		return;
+	bpf_object__for_each_program(prog, skel->obj)
+		bpf_program__set_autoload(prog, !strcmp(bpf_program__name(prog), prog_name));
+	prog = bpf_object__find_program_by_name(skel->obj, prog_name);
+	if (ASSERT_OK(task_work_context__load(skel), "load")) {
+		ASSERT_EQ(load_extension_of(bpf_program__fd(prog), log, sizeof(log)), err,
+			  "load extension");
+		ASSERT_HAS_SUBSTR(log, msg, "log");
+	}
+	task_work_context__destroy(skel);
+}
+
+void test_task_work_extension(void)
+{
+	if (test__start_subtest("of_program"))
+		load_extension("program_adds", 0, "");
+	if (test__start_subtest("of_program_and_callback"))
+		load_extension("both_add", -EINVAL, "Cannot replace what an async callback calls");
 }
 
 static const struct map_case {

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <glob.h>
 #include <linux/bpf.h>
+#include <linux/hw_breakpoint.h>
 #include <linux/perf_event.h>
 #include <linux/userfaultfd.h>
 #include <pthread.h>
@@ -313,8 +314,23 @@ static inline int send_nmis(void)
 	return err;
 }
 
-/* Sample one thread. A negative result may just mean: no such hardware. */
-static inline int open_sampler(__u32 type, __u64 config, int tid)
+/* The program runs at each event of the thread. NULL may just mean: no such hardware. */
+static inline struct bpf_link *attach_event(const struct bpf_program *prog,
+					    struct perf_event_attr *attr, int tid)
+{
+	int fd = syscall(__NR_perf_event_open, attr, tid, -1, -1, PERF_FLAG_FD_CLOEXEC);
+	struct bpf_link *link;
+
+	if (fd < 0)
+		return NULL;
+	link = bpf_program__attach_perf_event(prog, fd);
+	if (!link)
+		close(fd);
+	return link;
+}
+
+static inline struct bpf_link *attach_sampler(const struct bpf_program *prog, __u32 type,
+					      __u64 config, int tid)
 {
 	struct perf_event_attr attr = {
 		.type = type,
@@ -323,9 +339,30 @@ static inline int open_sampler(__u32 type, __u64 config, int tid)
 		.freq = 1,
 		.sample_freq = 1000,
 	};
-	int fd = syscall(__NR_perf_event_open, &attr, tid, -1, -1, PERF_FLAG_FD_CLOEXEC);
 
-	return fd < 0 ? -errno : fd;
+	return attach_event(prog, &attr, tid);
+}
+
+/* In hard interrupts; every machine can do that. */
+static inline struct bpf_link *attach_clock(const struct bpf_program *prog, int tid)
+{
+	return attach_sampler(prog, PERF_TYPE_SOFTWARE, PERF_COUNT_SW_CPU_CLOCK, tid);
+}
+
+/* In NMIs, whenever the thread reads or writes that address in the kernel. */
+static inline struct bpf_link *attach_breakpoint(const struct bpf_program *prog,
+						 const void *addr, int tid)
+{
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_BREAKPOINT,
+		.size = sizeof(attr),
+		.sample_period = 1,
+		.bp_type = HW_BREAKPOINT_RW,
+		.bp_addr = (unsigned long)addr,
+		.bp_len = sizeof(long),
+	};
+
+	return attach_event(prog, &attr, tid);
 }
 
 /* The id of an element is in its key; its value begins with a multiple of this. */

@@ -6,6 +6,7 @@
 #include "task_work_limits.skel.h"
 
 #define HARDIRQ_MASK	0x000f0000
+#define NMI_MASK	0x00f00000
 #define ENOUGH		1000
 
 #define run(skel, name) run_syscall_prog(bpf_program__fd((skel)->progs.name))
@@ -49,10 +50,8 @@ static int insert_many(int map_fd, int n)
 
 static void delete_in_interrupt(struct task_work_limits *skel)
 {
-	int fd = open_sampler(PERF_TYPE_SOFTWARE, PERF_COUNT_SW_CPU_CLOCK, 0);
-	struct bpf_link *link;
+	struct bpf_link *link = attach_clock(skel->progs.delete_in_interrupt, 0);
 
-	link = bpf_program__attach_perf_event(skel->progs.delete_in_interrupt, fd);
 	if (!ASSERT_OK_PTR(link, "attach"))
 		return;
 	WRITE_ONCE(skel->bss->armed, 1);
@@ -110,6 +109,31 @@ out:
 	bpf_link__destroy(link);
 }
 
+/*
+ * The element that a pre-allocated hash is replacing is nobody's to have: in an NMI amid
+ * that no other can be replaced, though a new one may be inserted in another bucket.
+ */
+static void test_replace_in_nmi(struct task_work_limits *skel)
+{
+	int map_fd = bpf_map__fd(skel->maps.many);
+	struct bpf_link *link;
+
+	if (!ASSERT_OK(insert_many(map_fd, NR_OTHERS), "insert") ||
+	    !ASSERT_OK(run(skel, find_first), "find the first"))
+		return;
+	link = attach_breakpoint(skel->progs.replace_others, skel->bss->slot_addr,
+				 syscall(__NR_gettid));
+	if (!ASSERT_OK_PTR(link, "attach"))
+		return;
+	ASSERT_OK(run(skel, replace_first), "replace");
+	bpf_link__destroy(link);
+	ASSERT_NEQ(skel->bss->preempt_count_seen & NMI_MASK, 0, "interrupted by an NMI");
+	ASSERT_GT(skel->bss->nmi_inserted, 0, "inserted in the NMI");
+	ASSERT_EQ(skel->bss->nmi_replaced, 0, "replaced in the NMI");
+	ASSERT_EQ(skel->bss->nmi_replace_busy, NR_OTHERS - 1, "refused to replace in the NMI");
+	ASSERT_OK(insert_many(map_fd, 2 * NR_OTHERS), "replace them all afterwards");
+}
+
 static int attach_iter(struct bpf_program *prog, struct bpf_map *map)
 {
 	LIBBPF_OPTS(bpf_iter_attach_opts, opts);
@@ -143,6 +167,7 @@ static const struct {
 	{ "one_walk", test_one_walk },
 	{ "dying_cpu", test_dying_cpu },
 	{ "iterator", test_iterator },
+	{ "replace_in_nmi", test_replace_in_nmi },
 };
 
 void serial_test_task_work_limits(void)

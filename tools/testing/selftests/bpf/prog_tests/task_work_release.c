@@ -89,10 +89,8 @@ static int by_delete_in_nmi(struct scene *s)
 static int by_delete_in_interrupt(struct scene *s)
 {
 	struct task_work_release__bss *bss = s->skel->bss;
-	int fd = open_sampler(PERF_TYPE_SOFTWARE, PERF_COUNT_SW_CPU_CLOCK, 0);
-	struct bpf_link *link;
+	struct bpf_link *link = attach_clock(s->skel->progs.delete_in_interrupt, 0);
 
-	link = bpf_program__attach_perf_event(s->skel->progs.delete_in_interrupt, fd);
 	if (!link)
 		return -errno;
 	WRITE_ONCE(bss->armed, 1);

@@ -148,7 +148,7 @@ static void run_workers(struct stress *stress)
 	struct bpf_link *samplers[NR_WORKERS] = {};
 	struct worker workers[NR_WORKERS] = {};
 	struct worker *w;
-	int fd, i;
+	int i;
 
 	for (i = 0; i < NR_WORKERS; i++) {
 		w = &workers[i];
@@ -158,9 +158,8 @@ static void run_workers(struct stress *stress)
 		if (!ASSERT_OK(pthread_create(&w->thread, NULL, work, w), "worker"))
 			break;
 		ASSERT_TRUE(wait_for(READ_ONCE(w->running)), "worker runs");
-		fd = open_sampler(PERF_TYPE_SOFTWARE, PERF_COUNT_SW_CPU_CLOCK,
-				  stress->skel->bss->tids[i]);
-		samplers[i] = bpf_program__attach_perf_event(stress->skel->progs.in_interrupt, fd);
+		samplers[i] = attach_clock(stress->skel->progs.in_interrupt,
+					   stress->skel->bss->tids[i]);
 		ASSERT_OK_PTR(samplers[i], "sampler");
 	}
 	stress->skel->bss->active = true;

@@ -87,15 +87,11 @@ static void *worker_thread(void *arg)
 
 static bool start_worker(struct worker *w)
 {
-	struct bpf_program *prog = w->t->skel->progs.in_interrupt;
-	int fd;
-
 	if (pthread_create(&w->thread, NULL, worker_thread, w) || !wait_for(READ_ONCE(w->tid)))
 		return false;
 	if (w->role->operate != worker_op)
 		return true;
-	fd = open_sampler(PERF_TYPE_SOFTWARE, PERF_COUNT_SW_CPU_CLOCK, w->tid);
-	w->sampler = bpf_program__attach_perf_event(prog, fd);
+	w->sampler = attach_clock(w->t->skel->progs.in_interrupt, w->tid);
 	return w->sampler;
 }
 

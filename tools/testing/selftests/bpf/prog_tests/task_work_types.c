@@ -26,8 +26,7 @@ static struct bpf_link *attach(struct bpf_program *prog, enum trigger trigger)
 {
 	if (trigger == BY_SYSCALL)
 		return bpf_program__attach(prog);
-	return bpf_program__attach_perf_event(prog, open_sampler(PERF_TYPE_SOFTWARE,
-								 PERF_COUNT_SW_CPU_CLOCK, 0));
+	return attach_clock(prog, 0);
 }
 
 static void run_attached(struct task_work_types *skel, struct bpf_program *prog,

@@ -268,12 +268,19 @@ int callback_may_not_get_retval(void *ctx)
 	return 1;
 }
 
+SEC("tc")
+__success
+int program_adds(void *ctx)
+{
+	return add_one(3);
+}
+
 static int adds(struct bpf_map *map, void *key, void *value)
 {
 	return add_one(1);
 }
 
-SEC("raw_tp")
+SEC("tc")
 __success
 int both_add(void *ctx)
 {

@@ -5,6 +5,9 @@
 
 #define TASK_WORK_TEXT_LEN 32
 
+/* Elements that an NMI tries to replace: some are in other buckets than the first. */
+#define NR_OTHERS	32
+
 /* Not a multiple of eight: the value starts behind padding. */
 struct task_work_key {
 	__u32 id;

@@ -43,6 +43,10 @@ int ret_last;
 int preempt_count_seen;
 int deleted;
 int walks;
+struct bpf_task_work *slot_addr;
+int nmi_replaced;
+int nmi_replace_busy;
+int nmi_inserted;
 
 /* Each of two callbacks schedules the other. */
 static int schedule_other(struct bpf_map *map, void *key, void *value)
@@ -118,6 +122,49 @@ int delete_in_interrupt(void *ctx)
 	preempt_count_seen = preempt_count();
 	delete_all();
 	armed = 0;
+	return 0;
+}
+
+static long update(__u32 key, __u64 flags)
+{
+	/* Not a struct elem: the stack must not hold the field. */
+	char value[sizeof(struct elem)] = {};
+
+	return bpf_map_update_elem(&many, &key, &value, flags);
+}
+
+SEC("syscall")
+int find_first(void *ctx)
+{
+	__u32 zero = 0;
+	struct elem *elem = bpf_map_lookup_elem(&many, &zero);
+
+	if (!elem)
+		return -ENOENT;
+	slot_addr = &elem->tw;
+	return 0;
+}
+
+SEC("syscall")
+int replace_first(void *ctx)
+{
+	return update(0, BPF_EXIST);
+}
+
+/* At a breakpoint on the field of the element that is being replaced. */
+SEC("perf_event")
+int replace_others(void *ctx)
+{
+	int i;
+
+	preempt_count_seen = preempt_count();
+	bpf_for(i, 1, NR_OTHERS) {
+		long err = update(i, BPF_EXIST);
+
+		nmi_replaced += !err;
+		nmi_replace_busy += err == -EBUSY;
+		nmi_inserted += !update(NR_OTHERS + i, BPF_NOEXIST);
+	}
 	return 0;
 }
 

@@ -242,9 +242,7 @@ static void update_key(enum torture_context context, __u64 draw)
 
 	switch (draw_map(draw)) {
 	case MAP_HASH:
-		/* The NMI may have interrupted a replacement, whose old element is up for use. */
-		if (context != IN_NMI)
-			err = bpf_map_update_elem(&hash, &key, &value, BPF_ANY);
+		err = bpf_map_update_elem(&hash, &key, &value, BPF_ANY);
 		break;
 	case MAP_HASH_MALLOC:
 		err = bpf_map_update_elem(&hash_malloc, &key, &value, BPF_ANY);

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Whoever has found a workqueue may start it after the delete: that does nothing and hurts nobody. */
+#define _GNU_SOURCE
+#include "task_work_helpers.h"
+#include "wq_delete.skel.h"
+
+static int delete_elem(struct wq_delete *skel)
+{
+	__u32 key = 1;
+
+	return bpf_map_delete_elem(bpf_map__fd(skel->maps.elems), &key);
+}
+
+static void check_freed(struct wq_delete *skel)
+{
+	ASSERT_TRUE(wait_for(READ_ONCE(skel->bss->freed)), "freed in the end");
+	ASSERT_EQ(skel->bss->freed, 1, "freed once");
+	ASSERT_EQ(skel->bss->ran, 0, "callbacks");
+}
+
+/* It was cancelled before it is queued. */
+static void test_before_queued(struct wq_delete *skel)
+{
+	struct target starter = {};
+
+	if (!ASSERT_OK(target_start(&starter), "thread"))
+		return;
+	skel->bss->starter_tid = starter.tid;
+	starter.prog_fd = bpf_program__fd(skel->progs.start);
+	ASSERT_OK(target_tell(&starter, TARGET_RUN), "run");
+	ASSERT_TRUE(wait_for(READ_ONCE(skel->bss->held)), "held before it queues");
+	ASSERT_OK(delete_elem(skel), "delete");
+	ASSERT_TRUE(wait_for(READ_ONCE(skel->bss->deleted)), "cancelled");
+	WRITE_ONCE(skel->bss->may_go_on, 1);
+	ASSERT_TRUE(target_obeyed(&starter), "starter ends");
+	ASSERT_OK(starter.prog_ret, "start");
+	ASSERT_EQ(skel->data->queued, 0, "queued");
+	check_freed(skel);
+	target_stop(&starter);
+}
+
+/* A program that may sleep holds nothing but Tasks Trace. */
+static void test_before_started(struct wq_delete *skel)
+{
+	struct sleeper sleeper;
+
+	if (!sleeper_open(&sleeper))
+		goto out;
+	skel->bss->user_ptr = sleeper.page.addr;
+	if (!sleeper_run(&sleeper, skel->progs.sleep_and_start))
+		goto out;
+	ASSERT_OK(delete_elem(skel), "delete");
+	ASSERT_TRUE(wait_for(READ_ONCE(skel->bss->deleted)), "cancelled");
+	/* By then whoever waits for RCU alone has done so. */
+	kern_sync_rcu();
+	kern_sync_rcu();
+	ASSERT_EQ(skel->bss->freed, 0, "freed while a program may have it");
+	sleeper_wake(&sleeper);
+	ASSERT_EQ(skel->bss->ret_start, -EINVAL, "start what is deleted");
+	check_freed(skel);
+out:
+	sleeper_close(&sleeper);
+}
+
+static const struct {
+	const char *name;
+	void (*test)(struct wq_delete *skel);
+} cases[] = {
+	{ "before_queued", test_before_queued },
+	{ "before_started", test_before_started },
+};
+
+void serial_test_wq_delete(void)
+{
+	struct wq_delete *skel;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		if (!test__start_subtest(cases[i].name))
+			continue;
+		skel = wq_delete__open_and_load();
+		if (!ASSERT_OK_PTR(skel, "open and load"))
+			return;
+		if (ASSERT_OK(wq_delete__attach(skel), "attach"))
+			cases[i].test(skel);
+		wq_delete__destroy(skel);
+	}
+}

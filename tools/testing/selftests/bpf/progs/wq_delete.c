@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: GPL-2.0
+/* A workqueue that is deleted while a program is starting it. */
+#include <vmlinux.h>
+#include <errno.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include "bpf_experimental.h"
+
+char _license[] SEC("license") = "GPL";
+
+struct elem {
+	struct bpf_wq wq;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct elem);
+} elems SEC(".maps");
+
+/* set by the test */
+int starter_tid;
+int may_go_on;
+const void *user_ptr;
+
+/* Other tests leave works behind that go meanwhile: ours are those of this map. */
+const void *elems_addr;
+
+/* read by the test */
+int held;
+int deleted;
+int freed;
+int ran;
+int queued = -1;
+int ret_start;
+
+static int count(void *map, int *key, void *value)
+{
+	__sync_fetch_and_add(&ran, 1);
+	return 0;
+}
+
+static struct bpf_wq *set_up(void)
+{
+	/* Not a struct elem: the stack must not hold the field. */
+	char value[sizeof(struct elem)] = {};
+	struct elem *elem;
+	__u32 key = 1;
+
+	elems_addr = &elems;
+	if (bpf_map_update_elem(&elems, &key, &value, BPF_ANY))
+		return NULL;
+	elem = bpf_map_lookup_elem(&elems, &key);
+	if (!elem || bpf_wq_init(&elem->wq, &elems, 0) || bpf_wq_set_callback(&elem->wq, count, 0))
+		return NULL;
+	return &elem->wq;
+}
+
+SEC("syscall")
+int start(void *ctx)
+{
+	struct bpf_wq *wq = set_up();
+
+	return wq ? bpf_wq_start(wq, 0) : -ENOMEM;
+}
+
+/* User space does what it likes to the element while the program sleeps. */
+SEC("syscall")
+int sleep_and_start(void *ctx)
+{
+	struct bpf_wq *wq = set_up();
+	char text[8];
+
+	if (!wq)
+		return -ENOMEM;
+	bpf_copy_from_user(text, sizeof(text), user_ptr);
+	ret_start = bpf_wq_start(wq, 0);
+	return 0;
+}
+
+static long look_again(__u32 i, void *unused)
+{
+	/* atomic, or the compiler looks but once */
+	return __sync_fetch_and_add(&may_go_on, 0) != 0;
+}
+
+static bool is_starter(void)
+{
+	return (__u32)bpf_get_current_pid_tgid() == starter_tid;
+}
+
+/* bpf_wq_start() has taken the work from the element and is about to queue it. */
+SEC("fentry/queue_work_on")
+int BPF_PROG(hold_starter)
+{
+	if (!is_starter())
+		return 0;
+	held = 1;
+	bpf_loop(1 << 23, look_again, NULL, 0);
+	return 0;
+}
+
+SEC("fexit/queue_work_on")
+int BPF_PROG(note_queued, int cpu, struct workqueue_struct *wq, struct work_struct *work, bool ret)
+{
+	if (is_starter())
+		queued = ret;
+	return 0;
+}
+
+static bool is_ours(struct bpf_work *work)
+{
+	return BPF_CORE_READ(work, cb.map) == elems_addr;
+}
+
+SEC("fexit/bpf_wq_delete_work")
+int BPF_PROG(note_deleted, struct work_struct *work)
+{
+	if (is_ours(container_of(work, struct bpf_work, delete_work)))
+		__sync_fetch_and_add(&deleted, 1);
+	return 0;
+}
+
+SEC("fentry/bpf_wq_free_trace_rcu")
+int BPF_PROG(note_freed, struct callback_head *rcu)
+{
+	if (is_ours(container_of(rcu, struct bpf_work, cb.rcu)))
+		__sync_fetch_and_add(&freed, 1);
+	return 0;
+}
