@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Whoever has found a workqueue may start it after the delete: that does nothing and hurts nobody. */
+/* Whoever has found a workqueue may start it after the delete: nothing comes of that. */
 #define _GNU_SOURCE
 #include "task_work_helpers.h"
 #include "wq_delete.skel.h"

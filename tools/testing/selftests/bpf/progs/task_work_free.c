@@ -40,7 +40,7 @@ const void *user_ptr;
 int events;
 int callback_sections;
 int callback_ended;
-int watched_put;
+int watched_cancelled;
 int watched_freed;
 int other_freed;
 
@@ -89,13 +89,14 @@ static bool has_name(struct bpf_map *map, const char *name)
 	return !bpf_strncmp(buf, sizeof(buf), name);
 }
 
-SEC("fentry/bpf_map_free_deferred")
-int BPF_PROG(map_put, struct work_struct *work)
+/* The first phase is over, and with it the work. */
+SEC("fexit/bpf_map_cancel_deferred")
+int BPF_PROG(map_cancelled, struct work_struct *work)
 {
 	struct bpf_map *map = container_of(work, struct bpf_map, work);
 
 	if (has_name(bpf_core_cast(map, struct bpf_map), WATCHED_NAME))
-		watched_put = __sync_add_and_fetch(&events, 1);
+		watched_cancelled = __sync_add_and_fetch(&events, 1);
 	return 0;
 }
 

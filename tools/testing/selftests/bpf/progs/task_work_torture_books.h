@@ -135,7 +135,7 @@ static bool is_ours(__u32 id)
 	return false;
 }
 
-/* Not bpf_prog_put(): that is inlined where files and BPF_PROG_RUN drop theirs. */
+/* Not bpf_prog_put(), if there is a choice: files and BPF_PROG_RUN have it inlined. */
 SEC("fentry/__bpf_prog_put")
 int BPF_PROG(count_released, struct bpf_prog *prog)
 {
