@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Every value that scheduling returns, provoked. */
+/* Every value that scheduling returns, provoked; for -ENOENT see task_work_retire.c. */
 #define _GNU_SOURCE
 #include "task_work_helpers.h"
 #include <sys/wait.h>
@@ -241,7 +241,7 @@ static void test_user_reference_goes(struct task_work_errno *unused)
 
 	if (!ASSERT_OK_PTR(skel, "open and load"))
 		return;
-	if (!ASSERT_OK(target_start(&target), "thread"))
+	if (!ASSERT_OK(target_start_apart(&target), "thread on a CPU of its own"))
 		goto out;
 	ASSERT_OK(run(skel, find_usercnt), "address of the counter");
 	link = attach_breakpoint(skel->progs.stop_at_usercnt,
@@ -268,7 +268,7 @@ static void test_prog_unloaded(struct task_work_errno *unused)
 	callees_fd = bpf_map__fd(skel->maps.callees);
 	callee_fd = bpf_program__fd(skel->progs.callee);
 	if (!ASSERT_OK(bpf_map_update_elem(callees_fd, &nr, &callee_fd, BPF_ANY), "add callee") ||
-	    !ASSERT_OK(target_start(&target), "thread"))
+	    !ASSERT_OK(target_start_apart(&target), "thread on a CPU of its own"))
 		goto out;
 	bpf_program__unload(skel->progs.callee);
 	target.prog_fd = bpf_program__fd(skel->progs.caller);

@@ -55,10 +55,14 @@ static void load_extension(const char *prog_name, int err, const char *msg)
 
 void test_task_work_extension(void)
 {
+	const char *refused = "Cannot replace what an async callback calls";
+
 	if (test__start_subtest("of_program"))
 		load_extension("program_adds", 0, "");
 	if (test__start_subtest("of_program_and_callback"))
-		load_extension("both_add", -EINVAL, "Cannot replace what an async callback calls");
+		load_extension("both_add", -EINVAL, refused);
+	if (test__start_subtest("of_callback"))
+		load_extension("callback_adds", -EINVAL, refused);
 }
 
 static const struct map_case {

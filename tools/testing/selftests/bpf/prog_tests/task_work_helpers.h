@@ -22,13 +22,21 @@
 
 /*
  * Wait for something that is bound to happen. The bound is a number of looks,
- * not a time: a slow machine gets as much longer as it is slower.
+ * not a time: a slow machine gets as much longer as it is slower. Who expects
+ * that the test fails may want to know sooner.
  */
-#define MAX_LOOKS 20000000
+static inline int max_looks(void)
+{
+	const char *looks = getenv("TASK_WORK_MAX_LOOKS");
+
+	return looks ? atoi(looks) : 20000000;
+}
+
 #define wait_for(cond) ({						\
+	int __looks = max_looks();					\
 	bool __seen = false;						\
 									\
-	for (int __i = 0; __i < MAX_LOOKS && !__seen; __i++) {		\
+	while (!__seen && __looks--) {					\
 		__seen = (cond);					\
 		if (!__seen)						\
 			sched_yield();					\
@@ -80,6 +88,8 @@ struct target {
 	int spinning;
 	int prog_fd;
 	int prog_ret;
+	bool apart;
+	cpu_set_t before;
 };
 
 static inline int run_syscall_prog(int prog_fd)
@@ -123,6 +133,21 @@ static inline int target_start(struct target *t)
 		return -err;
 	}
 	return wait_for(READ_ONCE(t->tid)) ? 0 : -ETIMEDOUT;
+}
+
+/*
+ * As target_start(), and until target_stop() it has a CPU that the caller stays away
+ * from: for a thread that is going to wait for the caller where nothing else can run.
+ */
+static inline int target_start_apart(struct target *t)
+{
+	int cpu = nth_cpu(0), other_cpu = nth_cpu(1);
+	int err = other_cpu < 0 ? -ENODEV : target_start(t);
+
+	if (err)
+		return err;
+	t->apart = !sched_getaffinity(0, sizeof(t->before), &t->before);
+	return pin_to_cpu(t->thread, other_cpu) ?: pin_to_cpu(pthread_self(), cpu);
 }
 
 static inline int target_tell(struct target *t, enum target_command command)
@@ -174,6 +199,8 @@ static inline void target_stop(struct target *t)
 	pthread_join(t->thread, NULL);
 	close(t->command_fd);
 	t->tid = 0;
+	if (t->apart)
+		sched_setaffinity(0, sizeof(t->before), &t->before);
 }
 
 /*

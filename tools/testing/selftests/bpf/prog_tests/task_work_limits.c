@@ -134,6 +134,29 @@ static void test_replace_in_nmi(struct task_work_limits *skel)
 	ASSERT_OK(insert_many(map_fd, 2 * NR_OTHERS), "replace them all afterwards");
 }
 
+/* The total of a counter that is kept per CPU has a lock, which the NMI has interrupted. */
+static void test_count_in_nmi(struct task_work_limits *skel)
+{
+	int map_fd = bpf_map__fd(skel->maps.counted), key;
+	struct bpf_link *link;
+
+	if (!ASSERT_OK(run(skel, find_total), "find the total"))
+		return;
+	link = attach_breakpoint(skel->progs.count_in_nmi,
+				 skel->bss->counted_addr + skel->bss->total_offset,
+				 syscall(__NR_gettid));
+	if (!ASSERT_OK_PTR(link, "attach"))
+		return;
+	ASSERT_OK(run(skel, count_up_and_down), "count");
+	bpf_link__destroy(link);
+	ASSERT_NEQ(skel->bss->preempt_count_seen & NMI_MASK, 0, "interrupted by an NMI");
+	ASSERT_GT(skel->bss->nmi_hits_locked, 0, "while the lock was taken");
+	for (key = NR_COUNTED; key < NR_COUNTED + MORE_THAN_BATCH; key++)
+		bpf_map_delete_elem(map_fd, &key);
+	ASSERT_OK(insert_many(map_fd, NR_COUNTED), "there is room for all");
+	ASSERT_EQ(insert_many(map_fd, NR_COUNTED + 1), -E2BIG, "and for no more");
+}
+
 static int attach_iter(struct bpf_program *prog, struct bpf_map *map)
 {
 	LIBBPF_OPTS(bpf_iter_attach_opts, opts);
@@ -168,6 +191,7 @@ static const struct {
 	{ "dying_cpu", test_dying_cpu },
 	{ "iterator", test_iterator },
 	{ "replace_in_nmi", test_replace_in_nmi },
+	{ "count_in_nmi", test_count_in_nmi },
 };
 
 void serial_test_task_work_limits(void)

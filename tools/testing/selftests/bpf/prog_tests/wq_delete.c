@@ -23,12 +23,12 @@ static void test_before_queued(struct wq_delete *skel)
 {
 	struct target starter = {};
 
-	if (!ASSERT_OK(target_start(&starter), "thread"))
+	if (!ASSERT_OK(target_start_apart(&starter), "thread on a CPU of its own"))
 		return;
 	skel->bss->starter_tid = starter.tid;
 	starter.prog_fd = bpf_program__fd(skel->progs.start);
 	ASSERT_OK(target_tell(&starter, TARGET_RUN), "run");
-	ASSERT_TRUE(wait_for(READ_ONCE(skel->bss->held)), "held before it queues");
+	ASSERT_TRUE(wait_for(READ_ONCE(skel->bss->entered)), "held before it queues");
 	ASSERT_OK(delete_elem(skel), "delete");
 	ASSERT_TRUE(wait_for(READ_ONCE(skel->bss->deleted)), "cancelled");
 	WRITE_ONCE(skel->bss->may_go_on, 1);

@@ -287,6 +287,21 @@ int both_add(void *ctx)
 	return add_one(2) + schedule(adds);
 }
 
+const volatile bool never;
+
+__noinline int never_called(int number)
+{
+	return number - 1;
+}
+
+/* What is never called goes, and the numbers of the functions behind it change. */
+SEC("tc")
+__success
+int callback_adds(void *ctx)
+{
+	return never ? never_called(1) : schedule(adds);
+}
+
 static int does_nothing(struct bpf_map *map, void *key, void *value)
 {
 	return 0;

@@ -8,6 +8,11 @@
 /* Elements that an NMI tries to replace: some are in other buckets than the first. */
 #define NR_OTHERS	32
 
+/* Enough for a hash without pre-allocation to count them per CPU, on up to 63 CPUs. */
+#define NR_COUNTED	4096
+/* More than the kernel counts on one CPU before it adds that to the total. */
+#define MORE_THAN_BATCH	40
+
 /* Not a multiple of eight: the value starts behind padding. */
 struct task_work_key {
 	__u32 id;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* One way to each value that scheduling returns. */
 #include "task_work_common.h"
+#include "task_work_hold.h"
 
 char _license[] SEC("license") = "GPL";
 
@@ -51,7 +52,6 @@ int pid;
 int sampled_tid;
 int armed;
 const void *user_ptr;
-int may_go_on;
 __u32 callee_nr;
 
 /* read by the test */
@@ -63,7 +63,6 @@ int idle_met;
 int scheduled_many;
 int ret_many;
 int first_refused;
-int entered;
 void *slots_addr;
 __u32 usercnt_offset;
 int prog_refs;
@@ -277,29 +276,6 @@ int schedule_refused(void *ctx)
 	if (!slot)
 		return -ENOENT;
 	return bpf_task_work_schedule_resume(bpf_get_current_task_btf(), &slot->tw, &many, count);
-}
-
-static bool has_to_wait(void)
-{
-	/* atomic, or the compiler looks but once */
-	return !__sync_fetch_and_add(&may_go_on, 0);
-}
-
-static long look(__u32 i, void *ctx)
-{
-	return has_to_wait() ? 0 : 1;
-}
-
-static long look_again(__u32 i, void *ctx)
-{
-	bpf_loop(1 << 20, look, NULL, 0);
-	return has_to_wait() ? 0 : 1;
-}
-
-static void wait_for_test(void)
-{
-	entered = 1;
-	bpf_loop(1 << 20, look_again, NULL, 0);
 }
 
 /*

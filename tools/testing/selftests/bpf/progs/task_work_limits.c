@@ -26,6 +26,14 @@ struct {
 } many SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, NR_COUNTED);
+	__type(key, __u32);
+	__type(value, struct elem);
+} counted SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
@@ -47,6 +55,10 @@ struct bpf_task_work *slot_addr;
 int nmi_replaced;
 int nmi_replace_busy;
 int nmi_inserted;
+void *counted_addr;
+int total_offset;
+int nmi_hits;
+int nmi_hits_locked;
 
 /* Each of two callbacks schedules the other. */
 static int schedule_other(struct bpf_map *map, void *key, void *value)
@@ -125,12 +137,17 @@ int delete_in_interrupt(void *ctx)
 	return 0;
 }
 
-static long update(__u32 key, __u64 flags)
+static long update_in(void *map, __u32 key, __u64 flags)
 {
 	/* Not a struct elem: the stack must not hold the field. */
 	char value[sizeof(struct elem)] = {};
 
-	return bpf_map_update_elem(&many, &key, &value, flags);
+	return bpf_map_update_elem(map, &key, &value, flags);
+}
+
+static long update(__u32 key, __u64 flags)
+{
+	return update_in(&many, key, flags);
 }
 
 SEC("syscall")
@@ -157,6 +174,8 @@ int replace_others(void *ctx)
 {
 	int i;
 
+	if (preempt_count_seen)
+		return 0;
 	preempt_count_seen = preempt_count();
 	bpf_for(i, 1, NR_OTHERS) {
 		long err = update(i, BPF_EXIST);
@@ -165,6 +184,51 @@ int replace_others(void *ctx)
 		nmi_replace_busy += err == -EBUSY;
 		nmi_inserted += !update(NR_OTHERS + i, BPF_NOEXIST);
 	}
+	return 0;
+}
+
+SEC("syscall")
+int find_total(void *ctx)
+{
+	/* The verifier lets no program add the two. */
+	counted_addr = &counted;
+	total_offset = bpf_core_field_offset(struct bpf_htab, pcount.count);
+	return 0;
+}
+
+static void insert_or_delete(__u32 first_key, bool insert)
+{
+	int i;
+
+	bpf_for(i, 0, MORE_THAN_BATCH) {
+		__u32 key = first_key + i;
+
+		if (insert)
+			update_in(&counted, key, BPF_ANY);
+		else
+			bpf_map_delete_elem(&counted, &key);
+	}
+}
+
+SEC("syscall")
+int count_up_and_down(void *ctx)
+{
+	/* The NMIs may leave no memory for the last ones. */
+	insert_or_delete(0, true);
+	insert_or_delete(0, false);
+	return 0;
+}
+
+/* At a breakpoint on the total, which changes while its lock is taken. */
+SEC("perf_event")
+int count_in_nmi(void *ctx)
+{
+	struct bpf_htab *htab = bpf_core_cast(counted_addr, struct bpf_htab);
+
+	preempt_count_seen = preempt_count();
+	if (htab->pcount.lock.raw_lock.val.counter)
+		nmi_hits_locked++;
+	insert_or_delete(NR_COUNTED, !(nmi_hits++ % 2));
 	return 0;
 }
 

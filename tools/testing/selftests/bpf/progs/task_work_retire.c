@@ -5,6 +5,9 @@
 
 char _license[] SEC("license") = "GPL";
 
+#define FIRST_KEY	1
+#define MANY_KEYS	64
+
 struct elem {
 	struct bpf_task_work tw;
 	struct bpf_timer timer;
@@ -42,6 +45,7 @@ const void *user_ptr;
 /* read by the test */
 int ran;
 __u32 key_of_callback;
+__u32 key_of_next;
 int same_memory;
 int ret_task_work;
 int ret_timer;
@@ -83,10 +87,25 @@ static __always_inline struct elem *insert(void *map, __u32 key)
 	       bpf_map_lookup_elem(map, &key);
 }
 
+/* Insert other keys until one gets that memory: LRU maps do not say when that is. */
+static __always_inline struct elem *insert_at(void *map, struct elem *elem)
+{
+	struct elem *next = NULL;
+	int i;
+
+	bpf_for(i, 0, MANY_KEYS) {
+		key_of_next = FIRST_KEY + 1 + i;
+		next = insert(map, key_of_next);
+		if (next == elem)
+			break;
+	}
+	return next;
+}
+
 static __always_inline int use_after_delete(void *map)
 {
+	__u32 key = FIRST_KEY;
 	struct elem *elem, *next;
-	__u32 key = 1;
 
 	elem = insert(map, key);
 	if (!elem)
@@ -96,7 +115,7 @@ static __always_inline int use_after_delete(void *map)
 		return -EINVAL;
 	bpf_map_delete_elem(map, &key);
 	use(map, elem);
-	next = insert(map, 2);
+	next = insert_at(map, elem);
 	if (!next)
 		return -ENOMEM;
 	same_memory = next == elem;
@@ -121,9 +140,9 @@ int use_deleted(void *ctx)
 
 static __always_inline int use_after_replace(void *map)
 {
-	struct elem *elem = insert(map, 1);
+	struct elem *elem = insert(map, FIRST_KEY);
 
-	if (!elem || !insert(map, 1))
+	if (!elem || !insert(map, FIRST_KEY))
 		return -ENOMEM;
 	use(map, elem);
 	return 0;
@@ -146,7 +165,7 @@ int use_replaced(void *ctx)
 /* User space does what it likes to the element while the program sleeps. */
 static __always_inline int sleep_and_use(void *map)
 {
-	struct elem *elem = insert(map, 1);
+	struct elem *elem = insert(map, FIRST_KEY);
 	char text[8];
 
 	if (!elem)

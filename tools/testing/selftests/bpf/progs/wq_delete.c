@@ -6,6 +6,7 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 #include "bpf_experimental.h"
+#include "task_work_hold.h"
 
 char _license[] SEC("license") = "GPL";
 
@@ -22,14 +23,12 @@ struct {
 
 /* set by the test */
 int starter_tid;
-int may_go_on;
 const void *user_ptr;
 
 /* Other tests leave works behind that go meanwhile: ours are those of this map. */
 const void *elems_addr;
 
 /* read by the test */
-int held;
 int deleted;
 int freed;
 int ran;
@@ -80,12 +79,6 @@ int sleep_and_start(void *ctx)
 	return 0;
 }
 
-static long look_again(__u32 i, void *unused)
-{
-	/* atomic, or the compiler looks but once */
-	return __sync_fetch_and_add(&may_go_on, 0) != 0;
-}
-
 static bool is_starter(void)
 {
 	return (__u32)bpf_get_current_pid_tgid() == starter_tid;
@@ -95,10 +88,8 @@ static bool is_starter(void)
 SEC("fentry/queue_work_on")
 int BPF_PROG(hold_starter)
 {
-	if (!is_starter())
-		return 0;
-	held = 1;
-	bpf_loop(1 << 23, look_again, NULL, 0);
+	if (is_starter())
+		wait_for_test();
 	return 0;
 }
 

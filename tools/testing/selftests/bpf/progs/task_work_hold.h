@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* A program that waits until the test lets it go on: include this once. */
+#ifndef _TASK_WORK_HOLD_H
+#define _TASK_WORK_HOLD_H
+
+/* set by the test */
+int may_go_on;
+
+/* read by the test */
+int entered;
+
+static bool has_to_wait(void)
+{
+	/* atomic, or the compiler looks but once */
+	return !__sync_fetch_and_add(&may_go_on, 0);
+}
+
+static long look(__u32 i, void *ctx)
+{
+	return has_to_wait() ? 0 : 1;
+}
+
+static long look_again(__u32 i, void *ctx)
+{
+	bpf_loop(1 << 20, look, NULL, 0);
+	return has_to_wait() ? 0 : 1;
+}
+
+static void wait_for_test(void)
+{
+	entered = 1;
+	bpf_loop(1 << 20, look_again, NULL, 0);
+}
+
+#endif
