@@ -25,7 +25,7 @@ static void test_before_queued(struct wq_delete *skel)
 
 	if (!ASSERT_OK(target_start_apart(&starter), "thread on a CPU of its own"))
 		return;
-	skel->bss->starter_tid = starter.tid;
+	skel->data->starter_tid = starter.tid;
 	starter.prog_fd = bpf_program__fd(skel->progs.start);
 	ASSERT_OK(target_tell(&starter, TARGET_RUN), "run");
 	ASSERT_TRUE(wait_for(READ_ONCE(skel->bss->entered)), "held before it queues");

@@ -22,7 +22,7 @@ struct {
 } elems SEC(".maps");
 
 /* set by the test */
-int starter_tid;
+int starter_tid = -1;
 const void *user_ptr;
 
 /* Other tests leave works behind that go meanwhile: ours are those of this map. */
@@ -79,16 +79,23 @@ int sleep_and_start(void *ctx)
 	return 0;
 }
 
-static bool is_starter(void)
+static bool is_ours(struct bpf_work *work)
 {
-	return (__u32)bpf_get_current_pid_tgid() == starter_tid;
+	return BPF_CORE_READ(work, cb.map) == elems_addr;
+}
+
+/* Other works are queued meanwhile, some of them in interrupts of the starter. */
+static bool is_start(struct work_struct *work)
+{
+	return (__u32)bpf_get_current_pid_tgid() == starter_tid &&
+	       is_ours(container_of(work, struct bpf_work, work));
 }
 
 /* bpf_wq_start() has taken the work from the element and is about to queue it. */
 SEC("fentry/queue_work_on")
-int BPF_PROG(hold_starter)
+int BPF_PROG(hold_starter, int cpu, struct workqueue_struct *wq, struct work_struct *work)
 {
-	if (is_starter())
+	if (is_start(work))
 		wait_for_test();
 	return 0;
 }
@@ -96,14 +103,9 @@ int BPF_PROG(hold_starter)
 SEC("fexit/queue_work_on")
 int BPF_PROG(note_queued, int cpu, struct workqueue_struct *wq, struct work_struct *work, bool ret)
 {
-	if (is_starter())
+	if (is_start(work))
 		queued = ret;
 	return 0;
-}
-
-static bool is_ours(struct bpf_work *work)
-{
-	return BPF_CORE_READ(work, cb.map) == elems_addr;
 }
 
 SEC("fexit/bpf_wq_delete_work")
