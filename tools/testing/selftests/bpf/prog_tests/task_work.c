@@ -9,11 +9,7 @@
 #include <sys/wait.h>
 #include "task_work.skel.h"
 
-/* preempt_count() as include/linux/preempt.h lays it out */
-#define HARDIRQ_MASK	0x000f0000
-#define NMI_MASK	0x00f00000
-#define ANY_MASK	0x7fffffff
-
+#define ANY_MASK	0x7fffffff	/* of preempt_count(), but for PREEMPT_NEED_RESCHED */
 #define MAX_NMIS	1000
 #define NR_ELEMS	6
 #define ELEM_ID		3	/* the one that work is scheduled on */

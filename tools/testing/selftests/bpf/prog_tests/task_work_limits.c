@@ -5,8 +5,6 @@
 #include <sys/wait.h>
 #include "task_work_limits.skel.h"
 
-#define HARDIRQ_MASK	0x000f0000
-#define NMI_MASK	0x00f00000
 #define ENOUGH		1000
 
 #define run(skel, name) run_syscall_prog(bpf_program__fd((skel)->progs.name))

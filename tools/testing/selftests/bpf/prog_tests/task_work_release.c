@@ -11,10 +11,6 @@
 #define MAX_TRIES	1000
 #define ELEM_ID		3
 
-/* preempt_count() as include/linux/preempt.h lays it out */
-#define HARDIRQ_MASK	0x000f0000
-#define NMI_MASK	0x00f00000
-
 /* Run the program of that name in this thread and return what it returns. */
 #define run(skel, name) run_syscall_prog(bpf_program__fd((skel)->progs.name))
 

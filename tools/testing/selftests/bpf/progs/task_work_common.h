@@ -30,10 +30,6 @@ void bpf_task_release(struct task_struct *p) __ksym;
 int bpf_copy_from_user_str(void *dst, u32 dst__sz, const void *unsafe_ptr__ign,
 			   u64 flags) __ksym;
 
-/* preempt_count() as include/linux/preempt.h lays it out */
-#define HARDIRQ_MASK	0x000f0000
-#define NMI_MASK	0x00f00000
-
 #if defined(__TARGET_ARCH_x86)
 extern const struct pcpu_hot pcpu_hot __ksym;
 

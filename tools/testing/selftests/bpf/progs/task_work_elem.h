@@ -5,6 +5,10 @@
 
 #define TASK_WORK_TEXT_LEN 32
 
+/* preempt_count() as include/linux/preempt.h lays it out */
+#define HARDIRQ_MASK	0x000f0000
+#define NMI_MASK	0x00f00000
+
 /* Elements that an NMI tries to replace: some are in other buckets than the first. */
 #define NR_OTHERS	32
 
