@@ -336,11 +336,9 @@ void serial_test_task_work(void)
 {
 	struct scene s = { .page.fd = -1 };
 
-	if (nth_cpu(1) < 0) {
-		printf("%s:SKIP:an NMI needs a second CPU to come from\n", __func__);
-		test__skip();
+	/* an NMI needs one to come from */
+	if (!have_two_cpus(__func__))
 		return;
-	}
 	if (!open_scene(&s))
 		run_cases(&s);
 	target_stop(&s.scheduler);

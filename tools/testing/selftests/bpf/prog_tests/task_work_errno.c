@@ -235,10 +235,13 @@ static void drop_user_reference_meanwhile(struct task_work_errno *skel, struct t
 /* The slot was looked at by the walk of that reference before the context was there. */
 static void test_user_reference_goes(struct task_work_errno *unused)
 {
-	struct task_work_errno *skel = task_work_errno__open_and_load();
+	struct task_work_errno *skel;
 	struct bpf_link *link = NULL;
 	struct target target;
 
+	if (!have_two_cpus(__func__))
+		return;
+	skel = task_work_errno__open_and_load();
 	if (!ASSERT_OK_PTR(skel, "open and load"))
 		return;
 	if (!ASSERT_OK(target_start_apart(&target), "thread on a CPU of its own"))
@@ -258,11 +261,14 @@ out:
 
 static void test_prog_unloaded(struct task_work_errno *unused)
 {
-	struct task_work_errno *skel = task_work_errno__open_and_load();
+	struct task_work_errno *skel;
 	int callees_fd, callee_fd;
 	struct target target;
 	__u32 nr = 0;
 
+	if (!have_two_cpus(__func__))
+		return;
+	skel = task_work_errno__open_and_load();
 	if (!ASSERT_OK_PTR(skel, "open and load"))
 		return;
 	callees_fd = bpf_map__fd(skel->maps.callees);

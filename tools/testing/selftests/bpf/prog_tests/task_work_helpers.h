@@ -58,6 +58,16 @@ static inline int nth_cpu(int n)
 	return -1;
 }
 
+/* Who asks and has no second one is skipped. */
+static inline bool have_two_cpus(const char *who)
+{
+	if (nth_cpu(1) >= 0)
+		return true;
+	printf("%s:SKIP:needs a second CPU\n", who);
+	test__skip();
+	return false;
+}
+
 static inline int pin_to_cpu(pthread_t thread, int cpu)
 {
 	cpu_set_t set;
@@ -135,21 +145,6 @@ static inline int target_start(struct target *t)
 	return wait_for(READ_ONCE(t->tid)) ? 0 : -ETIMEDOUT;
 }
 
-/*
- * As target_start(), and until target_stop() it has a CPU that the caller stays away
- * from: for a thread that is going to wait for the caller where nothing else can run.
- */
-static inline int target_start_apart(struct target *t)
-{
-	int cpu = nth_cpu(0), other_cpu = nth_cpu(1);
-	int err = other_cpu < 0 ? -ENODEV : target_start(t);
-
-	if (err)
-		return err;
-	t->apart = !sched_getaffinity(0, sizeof(t->before), &t->before);
-	return pin_to_cpu(t->thread, other_cpu) ?: pin_to_cpu(pthread_self(), cpu);
-}
-
 static inline int target_tell(struct target *t, enum target_command command)
 {
 	char c = command;
@@ -201,6 +196,24 @@ static inline void target_stop(struct target *t)
 	t->tid = 0;
 	if (t->apart)
 		sched_setaffinity(0, sizeof(t->before), &t->before);
+}
+
+/*
+ * As target_start(), and until target_stop() it has a CPU that the caller stays away
+ * from: for a thread that is going to wait for the caller where nothing else can run.
+ */
+static inline int target_start_apart(struct target *t)
+{
+	int cpu = nth_cpu(0), other_cpu = nth_cpu(1);
+	int err = target_start(t);
+
+	if (err)
+		return err;
+	t->apart = !sched_getaffinity(0, sizeof(t->before), &t->before);
+	err = pin_to_cpu(t->thread, other_cpu) ?: pin_to_cpu(pthread_self(), cpu);
+	if (err)
+		target_stop(t);
+	return err;
 }
 
 /*

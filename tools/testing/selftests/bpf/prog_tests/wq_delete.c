@@ -23,6 +23,8 @@ static void test_before_queued(struct wq_delete *skel)
 {
 	struct target starter = {};
 
+	if (!have_two_cpus(__func__))
+		return;
 	if (!ASSERT_OK(target_start_apart(&starter), "thread on a CPU of its own"))
 		return;
 	skel->data->starter_tid = starter.tid;

@@ -12,8 +12,8 @@
 /* Elements that an NMI tries to replace: some are in other buckets than the first. */
 #define NR_OTHERS	32
 
-/* Enough for a hash without pre-allocation to count them per CPU, on up to 63 CPUs. */
-#define NR_COUNTED	4096
+/* A hash without pre-allocation counts per CPU if it may hold more than 64 for each. */
+#define COUNTED_PER_CPU	128
 /* More than the kernel counts on one CPU before it adds that to the total. */
 #define MORE_THAN_BATCH	40
 

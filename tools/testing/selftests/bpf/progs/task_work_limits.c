@@ -28,7 +28,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, NR_COUNTED);
+	__uint(max_entries, COUNTED_PER_CPU);
 	__type(key, __u32);
 	__type(value, struct elem);
 } counted SEC(".maps");
@@ -41,6 +41,7 @@ struct {
 } plain SEC(".maps");
 
 /* set by the test */
+int nr_counted;
 int target_tid;
 int armed;
 int stop;
@@ -228,7 +229,7 @@ int count_in_nmi(void *ctx)
 	preempt_count_seen = preempt_count();
 	if (htab->pcount.lock.raw_lock.val.counter)
 		nmi_hits_locked++;
-	insert_or_delete(NR_COUNTED, !(nmi_hits++ % 2));
+	insert_or_delete(nr_counted, !(nmi_hits++ % 2));
 	return 0;
 }
 
