@@ -22,6 +22,8 @@ endif
 FRAGMENTS := kernel/configs/task_work.config $(filter %-$(V).config,$(wildcard kernel/configs/*.config))
 # A variant is built with gcc, or as its fragment says in a line like: # LLVM=-19
 export LLVM := $(shell sed -n 's/^\# LLVM=//p' $(FRAGMENTS))
+# and with the variables of its lines like: # make KCSAN_SANITIZE=n
+KERNEL_MAKE := $(shell sed -n 's/^\# make //p' $(FRAGMENTS))
 
 LINUX     := $(CURDIR)/build/linux
 O         := $(CURDIR)/build/$(V)
@@ -95,7 +97,7 @@ config: source
 	@vm/stage config vm/config $(LINUX) $(O) $(FRAGMENTS)
 
 kernel: config
-	@vm/stage kernel $(MAKE) -C $(LINUX) O=$(O) -j$(J)
+	@vm/stage kernel $(MAKE) -C $(LINUX) O=$(O) $(KERNEL_MAKE) -j$(J)
 
 selftests: kernel
 	@vm/stage selftests vm/selftests $(LINUX) $(O) CLANG=$(CLANG) LLVM_STRIP=$(STRIP) -j$(J)
