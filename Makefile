@@ -7,6 +7,7 @@ T ?=
 M ?=
 SECS ?= 600
 SEED ?=
+VS ?=
 CMD ?=
 
 # What is given to this make is not for the kernel's, to which M= is a directory of modules.
@@ -40,7 +41,7 @@ CHECKERS  := perl python3-git python3-ply shellcheck sparse
 export SRC
 
 .NOTPARALLEL:
-.PHONY: help demo test test-all torture model mutants shell run apply refresh check series packages source config kernel selftests taskstr
+.PHONY: help demo test test-all bench torture model mutants shell run apply refresh check series packages source config kernel selftests bench-selftests taskstr
 
 help: ## this list
 	@echo "BPF task work for Linux 6.12. Targets:"
@@ -55,6 +56,9 @@ test: selftests ## the tests, from nothing; T=task_work only some
 
 test-all: ## the tests on every variant of the kernel, and a table
 	@MAKE='$(MAKE)' vm/test-all $(VARIANTS)
+
+bench: bench-selftests ## what task work costs, counted in instructions if emulated; VS=image: on that kernel, too
+	@CLANG=$(CLANG) vm/bench $(O) $(VS)
 
 torture: selftests ## everything at once for SECS=600 seconds; SEED=n repeats what was decided
 	@vm/run -i $(IMAGE) -m 4G -s 8 -t 900 -a log_buf_len=64M -f $(SELFTESTS)/guest:/selftests -- sh -c 'cd /selftests && \
@@ -100,7 +104,10 @@ kernel: config
 	@vm/stage kernel $(MAKE) -C $(LINUX) O=$(O) $(KERNEL_MAKE) -j$(J)
 
 selftests: kernel
-	@vm/stage selftests vm/selftests $(LINUX) $(O) CLANG=$(CLANG) LLVM_STRIP=$(STRIP) -j$(J)
+	@vm/stage selftests vm/selftests $(LINUX) $(O) test_progs CLANG=$(CLANG) LLVM_STRIP=$(STRIP) -j$(J)
+
+bench-selftests: kernel
+	@vm/stage bench vm/selftests $(LINUX) $(O) bench CLANG=$(CLANG) LLVM_STRIP=$(STRIP) -j$(J)
 
 taskstr: kernel
 	@mkdir -p $(TASKSTR)
