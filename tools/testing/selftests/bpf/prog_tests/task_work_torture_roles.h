@@ -156,6 +156,18 @@ static struct task_work_torture *load_another(struct torture *t)
 	return skel;
 }
 
+/*
+ * The elements of a hash without pre-allocation are allocated a few at a time, from an
+ * irq_work that may be late.
+ */
+static int insert_in_the_end(struct torture *t, int fd, __u32 key)
+{
+	int err = 0;
+
+	wait_for((err = insert(t, fd, key)) != -ENOMEM);
+	return err;
+}
+
 static int run_another(struct torture *t, struct task_work_torture *skel, struct worker *w,
 		       __u64 draw)
 {
@@ -168,7 +180,7 @@ static int run_another(struct torture *t, struct task_work_torture *skel, struct
 	opts.ctx_size_in = sizeof(ctx);
 	for (key = 0; key < NR_KEYS && !err; key++)
 		err = insert(t, bpf_map__fd(skel->maps.hash), key) ?:
-		      insert(t, bpf_map__fd(skel->maps.hash_malloc), key) ?:
+		      insert_in_the_end(t, bpf_map__fd(skel->maps.hash_malloc), key) ?:
 		      insert(t, bpf_map__fd(skel->maps.lru_hash), key) ?:
 		      insert(t, bpf_map__fd(skel->maps.array), key) ?:
 		      insert(t, bpf_map__fd(skel->maps.inner), key);
