@@ -31,6 +31,7 @@ O         := $(CURDIR)/build/$(V)
 IMAGE     := $(O)/arch/x86/boot/bzImage
 SELFTESTS := $(O)/selftests
 TASKSTR   := $(O)/taskstr
+MAINLINE  := $(CURDIR)/build/mainline
 CLANG     := clang-19
 STRIP     := llvm-strip-19
 
@@ -41,7 +42,7 @@ CHECKERS  := perl python3-git python3-ply shellcheck sparse
 export SRC
 
 .NOTPARALLEL:
-.PHONY: help demo test test-all bench torture model mutants shell run apply refresh check series packages source config kernel selftests bench-selftests taskstr
+.PHONY: help demo test test-all bench torture model mutants shell run apply refresh check mainline series packages source config kernel selftests bench-selftests taskstr
 
 help: ## this list
 	@echo "BPF task work for Linux 6.12. Targets:"
@@ -57,8 +58,8 @@ test: selftests ## the tests, from nothing; T=task_work only some
 test-all: ## the tests on every variant of the kernel, and a table
 	@MAKE='$(MAKE)' vm/test-all $(VARIANTS)
 
-bench: bench-selftests ## what task work costs, counted in instructions if emulated; VS=image: on that kernel, too
-	@CLANG=$(CLANG) vm/bench $(O) $(VS)
+bench: bench-selftests $(filter mainline,$(VS)) ## what task work costs, counted in instructions if emulated; VS=image: on that kernel, too; VS=mainline
+	@CLANG=$(CLANG) vm/bench $(O) $(VS:mainline=$(MAINLINE)/objects/arch/x86/boot/bzImage)
 
 torture: selftests ## everything at once for SECS=600 seconds; SEED=n repeats what was decided
 	@vm/run -i $(IMAGE) -m 4G -s 8 -t 900 -a log_buf_len=64M -f $(SELFTESTS)/guest:/selftests -- sh -c 'cd /selftests && \
@@ -85,6 +86,9 @@ refresh: packages ## commits in build/linux -> the series
 check: source ## round trip, checkpatch, sparse, warnings, kernel-doc, shellcheck, each step builds
 	@vm/packages $(CHECKERS)
 	@J=$(J) patches/check $(FRAGMENTS)
+
+mainline: packages ## a kernel that has task work of its own, with our configuration, in build/mainline
+	@J=$(J) vm/stage mainline vm/mainline $(MAINLINE) $(FRAGMENTS)
 
 series: source ## the whole series as mails for git am, in build/series
 	@patches/mail build/series

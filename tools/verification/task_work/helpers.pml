@@ -7,10 +7,22 @@
 /* ctx->mode: all but to resume current may wake the task. */
 #define WAKES true
 #define atomic64_read(word) word
-#define refcount_set(ctx, value) ctxs[ctx].refcnt = value
-#define bpf_task_work_may_lock() can_lock
+/* Interrupts are disabled in the irq_work, though it may do what needs them enabled. */
+#define bpf_task_work_may_lock() (can_lock && !in_irq)
 
-/* Not in C: a schedule that returned 0, or will, has run or is cancelled. Part of a step. */
+/* Not in C: a schedule that will return 0, or has. It has to run or be cancelled. Parts of a step. */
+inline book(ctx)
+{
+	assert(!ctxs[ctx].ticket);
+	ctxs[ctx].ticket = true
+}
+
+inline unbook(ctx)
+{
+	assert(ctxs[ctx].ticket);
+	ctxs[ctx].ticket = false
+}
+
 inline settle(ctx)
 {
 	if
@@ -22,22 +34,15 @@ inline settle(ctx)
 inline bpf_task_work_defer(ctx, arm)
 {
 	llist_add(ctx, cpus[cpu].list[arm]);
-	if
-	:: yes -> irq_work_queue()
-	:: else
-	fi
+	irq_work_queue()
 }
 
-inline bpf_task_work_drop_refs(ctx)
+inline bpf_task_work_drop_prog(ctx)
 {
 	d_step {
 		valid(ctx);
 		if
 		:: ctxs[ctx].prog -> bpf_prog_put(); ctxs[ctx].prog = false
-		:: else
-		fi;
-		if
-		:: ctxs[ctx].task -> bpf_task_release(); ctxs[ctx].task = false
 		:: else
 		fi
 	}
@@ -45,35 +50,51 @@ inline bpf_task_work_drop_refs(ctx)
 
 inline bpf_task_work_destroy(ctx)
 {
-	bpf_task_work_drop_refs(ctx);
+	bpf_task_work_drop_prog(ctx);
 	bpf_mem_free_rcu(ctx)
 }
 
-inline bpf_task_work_put(ctx, may_lock)
+inline bpf_task_work_leave(ctx)
 {
-	refcount_dec_and_test(ctx);
+	xchg_state(ctx, BPF_TW_LEFT);
 	if
-	:: !yes
-	:: yes && may_lock -> bpf_task_work_destroy(ctx)
-	:: yes && !may_lock -> bpf_task_work_defer(ctx, false)
+	:: old == BPF_TW_FREED
+	:: old == BPF_TW_LEFT ->
+		d_step {
+			valid(ctx);
+			may_lock = !ctxs[ctx].prog || bpf_task_work_may_lock()
+		};
+		if
+		:: may_lock -> bpf_task_work_destroy(ctx)
+		:: !may_lock -> bpf_task_work_defer(ctx, false)
+		fi
 	fi
 }
 
-inline bpf_task_work_finish(ctx, from, may_lock)
+inline bpf_task_work_leave_task(ctx)
 {
-	bpf_task_work_drop_refs(ctx);
+	clear_task(ctx);
+	bpf_task_work_leave(ctx)
+}
+
+inline bpf_task_work_finish(ctx, from)
+{
 	cmpxchg_state(ctx, from, BPF_TW_STANDBY);
-	bpf_task_work_put(ctx, may_lock)
+	if
+	:: old != from -> bpf_task_work_leave(ctx)
+	:: else
+	fi
 }
 
 inline bpf_task_work_give_up(ctx)
 {
-	may_lock = bpf_task_work_may_lock();
+	clear_task(ctx);
 	if
-	:: !may_lock && (ctxs[ctx].prog || ctxs[ctx].task) ->
+	:: ctxs[ctx].prog && !bpf_task_work_may_lock() ->
 		bpf_task_work_defer(ctx, true)
 	:: else ->
-		bpf_task_work_finish(ctx, BPF_TW_PENDING, may_lock)
+		bpf_task_work_drop_prog(ctx);
+		bpf_task_work_finish(ctx, BPF_TW_PENDING)
 	fi
 }
 
@@ -99,10 +120,9 @@ inline bpf_task_work_callback(ctx)
 	:: old != BPF_TW_SCHEDULED ->
 		d_step {
 			rcu_read_unlock_trace();
-			assert(old == BPF_TW_FREED);
 			settle(ctx)
 		};
-		bpf_task_work_put(ctx, true)
+		bpf_task_work_leave_task(ctx)
 	:: else ->
 		if
 		:: !exiting -> bpf_task_work_run(ctx)
@@ -112,55 +132,58 @@ inline bpf_task_work_callback(ctx)
 			rcu_read_unlock_trace();
 			settle(ctx)
 		};
-		bpf_task_work_finish(ctx, BPF_TW_RUNNING, true)
+		bpf_task_work_drop_prog(ctx);
+		bpf_task_work_finish(ctx, BPF_TW_RUNNING)
 	fi
 }
 
-inline bpf_task_work_arm(ctx, wakes, may_lock)
+inline bpf_task_work_arm(ctx, wakes)
 {
 	cmpxchg_state(ctx, BPF_TW_PENDING, BPF_TW_SCHEDULED);
 	err = false;
-	freed = (old != BPF_TW_PENDING);
 	if
-	:: !freed -> task_work_add(ctx, wakes)
-	:: else
-	fi;
-	if
-	:: err ->
-		cmpxchg_state(ctx, BPF_TW_SCHEDULED, BPF_TW_PENDING);
-		freed = (old != BPF_TW_SCHEDULED)
-	:: else
-	fi;
-	if
-	:: freed ->
-		err = false;
-		d_step {
-			assert(old == BPF_TW_FREED);
-			settle(ctx)
-		};
-		bpf_task_work_put(ctx, may_lock)
-	:: else
+	:: old != BPF_TW_PENDING ->
+		d_step { settle(ctx) };
+		bpf_task_work_leave(ctx)
+	:: else ->
+		task_work_add(ctx, wakes);
+		if
+		:: err ->
+			cmpxchg_state(ctx, BPF_TW_SCHEDULED, BPF_TW_PENDING);
+			if
+			:: old != BPF_TW_SCHEDULED ->
+				d_step { settle(ctx); err = false };
+				bpf_task_work_leave_task(ctx)
+			:: else
+			fi
+		:: else
+		fi
 	fi
 }
 
 inline bpf_task_work_is_freed(work)
 {
 	read_state(work);
-	yes = (old == BPF_TW_FREED)
+	yes = (old == BPF_TW_FREED || old == BPF_TW_LEFT)
 }
 
 inline bpf_task_work_unlink(ctx)
 {
-	task_work_cancel_all(ctx, found);
+	d_step {
+		rcu_read_lock();
+		read_task(ctx);
+		found = 0
+	};
+	if
+	:: task -> task_work_cancel_all(found)
+	:: else
+	fi;
+	rcu_read_unlock();
 	do
 	:: found ->
 		choose(work, found);
-		d_step {
-			valid(work);
-			ctxs[work].func = false;
-			settle(work)
-		};
-		bpf_task_work_put(work, true)
+		d_step { settle(work) };
+		bpf_task_work_leave_task(work)
 	:: else -> break
 	od
 }
@@ -171,11 +194,8 @@ inline bpf_task_work_reap()
 	do
 	:: list ->
 		llist_next(ctx, list);
-		if
-		:: ctxs[ctx].func -> bpf_task_work_unlink(ctx)
-		:: else
-		fi;
-		bpf_task_work_put(ctx, true)
+		bpf_task_work_unlink(ctx);
+		bpf_task_work_leave(ctx)
 	:: else -> break
 	od
 }
@@ -191,24 +211,32 @@ inline bpf_task_work_reap_later(ctx)
 
 inline bpf_task_work_irq_arm(ctx)
 {
-	err = true;
+	d_step {
+		read_task(ctx);
+		err = true
+	};
 	if
-	:: ctxs[ctx].task -> bpf_task_work_arm(ctx, WAKES, true)
+	:: task -> bpf_task_work_arm(ctx, WAKES)
 	:: else
 	fi;
 	if
 	:: err ->
 		d_step { settle(ctx) };
-		bpf_task_work_finish(ctx, BPF_TW_PENDING, true)
+		bpf_task_work_drop_prog(ctx);
+		bpf_task_work_finish(ctx, BPF_TW_PENDING)
+	:: else
+	fi;
+	if
+	:: task -> bpf_task_release()
 	:: else
 	fi
 }
 
 inline bpf_task_work_irq_drop(ctx)
 {
-	refcount_read(ctx);
+	d_step { read_state(ctx) };
 	if
-	:: yes -> bpf_task_work_reap_later(ctx)
+	:: old == BPF_TW_FREED -> bpf_task_work_reap_later(ctx)
 	:: else -> bpf_task_work_destroy(ctx)
 	fi
 }
@@ -233,24 +261,65 @@ inline bpf_task_work_irq()
 
 inline bpf_task_work_cancel(ctx)
 {
-	may_lock = bpf_task_work_may_lock();
-	xchg_state(ctx, BPF_TW_FREED);
-	if
-	:: old != BPF_TW_SCHEDULED -> bpf_task_work_put(ctx, may_lock)
-	:: old == BPF_TW_SCHEDULED && may_lock -> bpf_task_work_reap_later(ctx)
-	:: old == BPF_TW_SCHEDULED && !may_lock -> bpf_task_work_defer(ctx, false)
-	fi
+	d_step { read_state(ctx) };
+	do
+	:: old == BPF_TW_FREED || old == BPF_TW_LEFT -> break
+	:: else ->
+		from = old;
+		cmpxchg_state(ctx, from, BPF_TW_FREED);
+		if
+		:: old != from
+		:: old == from ->
+			d_step { cmpxchg_slot(ctx, NULL) };
+			if
+			:: from == BPF_TW_STANDBY -> bpf_task_work_destroy(ctx)
+			:: from == BPF_TW_PENDING || from == BPF_TW_RUNNING ->
+				bpf_task_work_leave(ctx)
+			:: from == BPF_TW_SCHEDULED && bpf_task_work_may_lock() ->
+				bpf_task_work_reap_later(ctx)
+			:: from == BPF_TW_SCHEDULED && !can_lock ->
+				bpf_task_work_defer(ctx, false)
+			fi;
+			break
+		fi
+	od
 }
 
-/* One step, as nobody else sees the context before it is in the slot. */
-inline bpf_task_work_alloc()
+inline bpf_task_work_claim()
 {
 	d_step {
-		bpf_mem_alloc(ctx);
-		err = (ctx == NULL);
+		rcu_read_lock();
+		read_slot()
+	};
+	ctx = was;
+	err = (ctx == BPF_TW_RETIRED);
+	if
+	:: !IS_ERR_OR_NULL(ctx) ->
+		err = true;
+		d_step { read_state(ctx) };
+		if
+		:: old == BPF_TW_STANDBY ->
+			cmpxchg_state(ctx, BPF_TW_STANDBY, BPF_TW_PENDING);
+			err = (old != BPF_TW_STANDBY)
+		:: else
+		fi
+	:: else
+	fi;
+	rcu_read_unlock()
+}
+
+/* What comes behind the look at usercnt is one step, as nobody else sees the context before it is in the slot. */
+inline bpf_task_work_alloc()
+{
+	err = atomic64_read(usercnt) == 0;
+	d_step {
+		if
+		:: !err -> bpf_mem_alloc(ctx); err = (ctx == NULL)
+		:: else
+		fi;
 		if
 		:: !err ->
-			refcount_set(ctx, 2);
+			init_task_work(ctx);
 			ctxs[ctx].state = BPF_TW_PENDING;
 			cmpxchg_slot(NULL, ctx);
 			err = (was != NULL);
@@ -263,82 +332,91 @@ inline bpf_task_work_alloc()
 	}
 }
 
-inline bpf_task_work_claim(ctx)
-{
-	refcount_inc_not_zero(ctx);
-	if
-	:: yes ->
-		cmpxchg_state(ctx, BPF_TW_STANDBY, BPF_TW_PENDING);
-		if
-		:: old != BPF_TW_STANDBY ->
-			bpf_task_work_put(ctx, bpf_task_work_may_lock());
-			yes = false
-		:: else
-		fi
-	:: else
-	fi
-}
-
-inline bpf_task_work_acquire()
-{
-	d_step {
-		rcu_read_lock();
-		read_slot()
-	};
-	ctx = was;
-	err = true;
-	if
-	:: ctx == NULL -> bpf_task_work_alloc()
-	:: ctx == BPF_TW_RETIRED
-	:: else ->
-		d_step { read_state(ctx) };
-		if
-		:: old == BPF_TW_STANDBY -> bpf_task_work_claim(ctx); err = !yes
-		:: else
-		fi
-	fi;
-	rcu_read_unlock()
-}
-
 inline bpf_task_work_prepare(ctx)
 {
 	if
 	:: atomic64_read(usercnt) == 0 ->
-		d_step { cmpxchg_slot(ctx, NULL) };
-		if
-		:: was == ctx -> bpf_task_work_cancel(ctx)
-		:: else
-		fi;
+		bpf_task_work_cancel(ctx);
 		err = true
 	:: else ->
 		atomic {
 			valid(ctx);
-			bpf_prog_inc_not_zero(ctx);
-			if
-			:: !err -> bpf_task_acquire(ctx)
-			:: else
-			fi
+			bpf_prog_inc_not_zero(ctx)
 		}
 	fi
 }
 
-/* To resume current wakes nobody. */
+inline bpf_task_work_get_task(ctx)
+{
+	d_step {
+		rcu_read_lock();
+		valid(ctx);
+		bpf_task_acquire(ctx)
+	};
+	rcu_read_unlock()
+}
+
+inline bpf_task_work_reach(ctx)
+{
+	bpf_task_work_get_task(ctx);
+	if
+	:: !err ->
+		bpf_task_work_arm(ctx, WAKES);
+		bpf_task_release()
+	:: else
+	fi;
+	if
+	:: err ->
+		d_step { unbook(ctx) };
+		bpf_task_work_give_up(ctx);
+		err = true
+	:: else
+	fi
+}
+
+inline bpf_task_work_hop(ctx)
+{
+	bpf_task_work_get_task(ctx);
+	if
+	:: err ->
+		d_step { unbook(ctx) };
+		bpf_task_work_give_up(ctx);
+		err = true
+	:: else ->
+		bpf_task_work_defer(ctx, true)
+	fi
+}
+
+/*
+ * Not in C: the mode and, if the task can't exit, only here which task it is. To resume
+ * current wakes nobody.
+ */
+inline choose_mode()
+{
+	if
+	:: EXIT && is_current -> wakes = false
+	:: EXIT && is_current -> wakes = true
+	:: EXIT && !is_current -> wakes = true
+	:: !EXIT && !may_lock -> wakes = false; is_current = true
+	:: !EXIT -> wakes = true; is_current = false
+	fi
+}
+
 inline bpf_task_work_dispatch(ctx)
 {
 	may_lock = bpf_task_work_may_lock();
-	if
-	:: wakes = true
-	:: !may_lock -> wakes = false
-	fi;
+	choose_mode();
 	if
 	:: wakes && !may_lock ->
-		bpf_task_work_defer(ctx, true);
-		err = false
-	:: else ->
-		bpf_task_work_arm(ctx, wakes, may_lock);
+		bpf_task_work_hop(ctx)
+	:: wakes && may_lock && !is_current ->
+		bpf_task_work_reach(ctx)
+	:: is_current && (!wakes || may_lock) ->
+		set_task(ctx);
+		bpf_task_work_arm(ctx, wakes);
 		if
 		:: err ->
-			d_step { assert(ctxs[ctx].ticket); ctxs[ctx].ticket = false };
+			d_step { unbook(ctx) };
 			bpf_task_work_give_up(ctx);
 			err = true
 		:: else
@@ -351,28 +429,38 @@ inline bpf_task_work_check_task()
 	err = exiting
 }
 
+inline bpf_task_work_submit(ctx)
+{
+	bpf_task_work_prepare(ctx);
+	if
+	:: err ->
+		bpf_task_work_give_up(ctx)
+	:: else ->
+		d_step { book(ctx) };
+		bpf_task_work_dispatch(ctx)
+	fi
+}
+
+inline bpf_task_work_submit_first()
+{
+	bpf_task_work_alloc();
+	if
+	:: !err -> bpf_task_work_submit(ctx)
+	:: else
+	fi
+}
+
 inline bpf_task_work_schedule()
 {
-	d_step {
-		bpf_task_work_check_task();
-		err = err || atomic64_read(usercnt) == 0
-	};
+	bpf_task_work_check_task();
 	if
-	:: !err -> bpf_task_work_acquire()
+	:: !err -> bpf_task_work_claim()
 	:: else
 	fi;
 	if
-	:: !err ->
-		bpf_task_work_prepare(ctx);
-		if
-		:: err ->
-			bpf_task_work_give_up(ctx);
-			err = true
-		:: else ->
-			d_step { init_task_work(ctx) };
-			bpf_task_work_dispatch(ctx)
-		fi
-	:: else
+	:: !err && ctx == NULL -> bpf_task_work_submit_first()
+	:: !err && ctx != NULL -> bpf_task_work_submit(ctx)
+	:: err
 	fi
 }
 
@@ -383,19 +471,8 @@ inline bpf_task_work_cancel_and_free()
 		read_slot()
 	};
 	ctx = was;
-	yes = false;
 	if
-	:: !IS_ERR_OR_NULL(ctx) -> refcount_inc_not_zero(ctx)
-	:: else
-	fi;
-	if
-	:: yes ->
-		bpf_task_work_cancel(ctx);
-		d_step { cmpxchg_slot(ctx, NULL) };
-		if
-		:: was == ctx -> bpf_task_work_put(ctx, bpf_task_work_may_lock())
-		:: else
-		fi
+	:: !IS_ERR_OR_NULL(ctx) -> bpf_task_work_cancel(ctx)
 	:: else
 	fi;
 	rcu_read_unlock()
@@ -403,12 +480,16 @@ inline bpf_task_work_cancel_and_free()
 
 inline bpf_task_work_retire()
 {
-	xchg_slot(BPF_TW_RETIRED);
+	d_step {
+		rcu_read_lock();
+		xchg_slot(BPF_TW_RETIRED)
+	};
 	ctx = was;
 	if
 	:: !IS_ERR_OR_NULL(ctx) -> bpf_task_work_cancel(ctx)
 	:: else
-	fi
+	fi;
+	rcu_read_unlock()
 }
 
 inline bpf_task_work_revive()

@@ -6,7 +6,8 @@
  *
  *	me		its bit in sets of readers, or 0
  *	cpu		whose lists it defers to
- *	can_lock	it runs with interrupts enabled, and not in an NMI
+ *	can_lock	it runs with interrupts enabled, and not in an NMI, or in the irq_work
+ *	in_irq		that
  *	old, was	the state, the slot before the last access
  *	yes, err	results of the last call
  *	n		a counter
@@ -14,6 +15,9 @@
 
 #ifndef CELLS
 #define CELLS 2
+#endif
+#ifndef EXIT
+#define EXIT 0		/* the task may exit */
 #endif
 
 /* A pointer to a context is the index of its cell. */
@@ -28,13 +32,12 @@
 #define DELETER 4
 #define TASK 8
 #define MAP 16
+#define REAPER 32
 
-mtype = { BPF_TW_STANDBY, BPF_TW_PENDING, BPF_TW_SCHEDULED, BPF_TW_RUNNING, BPF_TW_FREED };
+mtype = { BPF_TW_STANDBY, BPF_TW_PENDING, BPF_TW_SCHEDULED, BPF_TW_RUNNING, BPF_TW_FREED, BPF_TW_LEFT };
 
 typedef bpf_task_work_ctx {
-	byte refcnt;
 	mtype state;
-	bit func;	/* work.func: the callback, or NULL */
 	bit task;	/* the task, or NULL */
 	bit prog;	/* the program, or NULL */
 	/* Not in C: */
@@ -42,7 +45,7 @@ typedef bpf_task_work_ctx {
 	byte wait;	/* freed, but these readers are in a section that began before */
 	bit node;	/* on an llist */
 	bit ticket;	/* a schedule that neither ran nor was cancelled yet */
-	bit late;	/* put on its task's list when it was FREED */
+	bit late;	/* put on its task's list when it was cancelled */
 };
 
 /* The order on a list is left open: an llist is a set, and whoever empties it chooses. */
@@ -73,12 +76,15 @@ byte taken;		/* what task_work_run() took off it */
 bit exited;		/* task_works is &work_exited */
 bit exiting;		/* PF_EXITING is set, mm is NULL */
 bit asleep;		/* never to run again */
-byte task_users = 1;	/* rcu_users: its own, and those of contexts */
+byte task_users = 1;	/* rcu_users: its own, those of owners and of the irq_work */
+byte task_usage;	/* usage, but for rcu_users: who schedules has one */
+byte task_current;	/* programs that run in the task, or have interrupted it */
+byte task_wait;		/* there are none, but these readers are in a section that began before */
 bit pi_lock;		/* held by CPU 0, with interrupts disabled: locker() */
 
 byte prog_users;	/* references of contexts to the program */
 
-byte rcu;		/* who is in the RCU section of bpf_task_work_acquire() */
+byte rcu;		/* who is in an RCU section, or has preemption disabled */
 byte sections;		/* who runs a program or callback, with the element in hand */
 byte elem_gp, map_gp;	/* of them, those that the grace period waits for */
 
@@ -99,9 +105,8 @@ inline valid(ctx)
 inline wipe(ctx)
 {
 	ctxs[ctx].wait = 0;
-	ctxs[ctx].refcnt = 0;
 	ctxs[ctx].state = 0;
-	ctxs[ctx].func = false;
+	ctxs[ctx].task = false;
 	ctxs[ctx].late = false
 }
 
@@ -128,8 +133,8 @@ inline bpf_mem_free(ctx)
 inline bpf_mem_free_rcu(ctx)
 {
 	d_step {
-		assert(ctxs[ctx].used && ctxs[ctx].refcnt == 0);
-		assert(!ctxs[ctx].prog && !ctxs[ctx].task && !ctxs[ctx].ticket);
+		assert(ctxs[ctx].used && slot != ctx);
+		assert(!ctxs[ctx].prog && !ctxs[ctx].ticket);
 		assert(!ctxs[ctx].node && !((works | taken) & set_of(ctx)));
 		ctxs[ctx].used = false;
 		ctxs[ctx].wait = rcu;
@@ -149,6 +154,7 @@ inline rcu_read_unlock()
 {
 	d_step {
 		rcu = rcu & ~me;
+		task_wait = task_wait & ~me;
 		n = 0;
 		do
 		:: n < CELLS && ctxs[n].wait == me -> wipe(n); n++
@@ -218,13 +224,12 @@ inline cmpxchg_slot(from, to)
 	fi
 }
 
+/* Part of a step. */
 inline xchg_slot(to)
 {
-	d_step {
-		assert(!gone);
-		was = slot;
-		slot = to
-	}
+	assert(!gone);
+	was = slot;
+	slot = to
 }
 
 /* Part of a step. */
@@ -242,35 +247,7 @@ inline write_slot(to)
 	}
 }
 
-/* References */
-inline refcount_inc_not_zero(ctx)
-{
-	d_step {
-		valid(ctx);
-		yes = ctxs[ctx].refcnt != 0;
-		ctxs[ctx].refcnt = ctxs[ctx].refcnt + yes
-	}
-}
-
-inline refcount_dec_and_test(ctx)
-{
-	d_step {
-		valid(ctx);
-		assert(ctxs[ctx].refcnt > 0);
-		ctxs[ctx].refcnt--;
-		yes = ctxs[ctx].refcnt == 0
-	}
-}
-
-inline refcount_read(ctx)
-{
-	d_step {
-		valid(ctx);
-		yes = ctxs[ctx].refcnt != 0
-	}
-}
-
-/* The program that runs may be on its way out. */
+/* References. The program that runs may be on its way out. */
 inline bpf_prog_inc_not_zero(ctx)
 {
 	if
@@ -279,24 +256,63 @@ inline bpf_prog_inc_not_zero(ctx)
 	fi
 }
 
+/* Part of a step. */
 inline bpf_task_acquire(ctx)
 {
-	err = task_users == 0;
+	assert(task_users + task_usage > 0);
+	err = (task_users == 0);
 	task_users = task_users + !err;
 	ctxs[ctx].task = !err
 }
 
-/* Parts of a step. */
+/* Part of a step. */
 inline bpf_prog_put()
 {
 	assert(can_lock && prog_users > 0);
 	prog_users--
 }
 
+/* Part of a step. The last one ends the task_struct, after a grace period. */
+inline put_task()
+{
+	assert(task_users > 0);
+	task_users--;
+	if
+	:: task_users == 0 -> task_wait = rcu
+	:: else
+	fi
+}
+
 inline bpf_task_release()
 {
-	assert(can_lock && task_users > 0);
-	task_users--
+	d_step {
+		assert(can_lock);
+		put_task()
+	}
+}
+
+/* The task of a context */
+inline set_task(ctx)
+{
+	d_step {
+		valid(ctx);
+		ctxs[ctx].task = true
+	}
+}
+
+inline clear_task(ctx)
+{
+	d_step {
+		valid(ctx);
+		ctxs[ctx].task = false
+	}
+}
+
+/* Part of a step. */
+inline read_task(ctx)
+{
+	valid(ctx);
+	task = ctxs[ctx].task
 }
 
 /* Lists */
@@ -358,12 +374,7 @@ inline queue_work()
  * One step each. In C they are more, but what task_work_run() and the walk of a canceller
  * do to one another is over before either goes on: see README.
  */
-inline init_task_work(ctx)
-{
-	ctxs[ctx].func = true;
-	assert(!ctxs[ctx].ticket);
-	ctxs[ctx].ticket = true
-}
+#define init_task_work(ctx) skip
 
 inline task_work_add(ctx, wakes)
 {
@@ -371,29 +382,27 @@ inline task_work_add(ctx, wakes)
 		!wakes || !pi_lock ->
 		valid(ctx);
 		assert(!wakes || can_lock);
-		assert(ctxs[ctx].task && task_users > 0);
+		assert(task_users + task_usage + task_current > 0);
 		err = exited;
 		if
 		:: !err ->
 			assert(!((works | taken) & set_of(ctx)));
 			works = works | set_of(ctx);
-			ctxs[ctx].late = (ctxs[ctx].state == BPF_TW_FREED)
+			ctxs[ctx].late = (ctxs[ctx].state != BPF_TW_SCHEDULED)
 		:: else
 		fi
 	}
 }
 
 /* Walks from work to work, and so may miss what happens behind it. */
-inline task_work_cancel_all(ctx, found)
+inline task_work_cancel_all(found)
 {
 	n = 0;
-	found = 0;
 	do
 	:: n < CELLS ->
 		d_step {
 			!pi_lock ->
-			valid(ctx);
-			assert(can_lock && ctxs[ctx].task && task_users > 0);
+			assert(can_lock && (task_users + task_usage > 0 || (task_wait & me)));
 			yes = false;
 			if
 			:: works & set_of(n) -> bpf_task_work_is_freed(n)

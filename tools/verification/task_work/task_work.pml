@@ -21,9 +21,6 @@
 #ifndef FROM_NMI
 #define FROM_NMI 0	/* the deleter may be one that may not lock */
 #endif
-#ifndef EXIT
-#define EXIT 0		/* the task may exit */
-#endif
 #ifndef LOCKER
 #define LOCKER 0	/* somebody holds pi_lock */
 #endif
@@ -45,24 +42,32 @@ bit map_ended, task_ended;
 proctype program(byte me; byte cpu; bool can_lock; byte calls)
 {
 	byte ctx = NULL, was, n;
-	mtype old;
-	bool yes, err, may_lock, wakes, freed;
+	mtype old, from;
+	bool yes, err, may_lock, wakes, is_current, in_irq;
 
 	do
-	:: d_step {
-		calls && linked && reachable ->
+	:: atomic {
+		calls && linked && reachable && task_users ->
 		calls--;
-		sections = sections | me
+		sections = sections | me;
+		if
+		:: EXIT -> is_current = true; task_current = task_current | me
+		:: EXIT -> task_usage++
+		:: !EXIT
+		fi
 	   };
 	   bpf_task_work_schedule();
 	   d_step {
 		section_end(me);
+		task_usage = task_usage - (EXIT && !is_current);
+		task_current = task_current & ~me;
+		is_current = false;
 		if
 		:: !err -> balance++
 		:: else
 		fi
 	   }
-	:: !calls || !linked || !reachable -> break
+	:: !calls || !linked || !reachable || !task_users -> break
 	od;
 	programs--
 }
@@ -72,27 +77,24 @@ proctype irq(byte cpu)
 {
 	byte ctx = NULL, list, me;
 	mtype old;
-	bool yes, err, freed, can_lock = true;
+	bool yes, err, task, may_lock, can_lock = true, in_irq = true;
 
 end:	do
 	:: d_step {
 		cpus[cpu].irq_work && !(pi_lock && cpu == 0) ->
 		cpus[cpu].irq_work = false;
-		cpus[cpu].in_irq = LOCKER
+		cpus[cpu].in_irq = true
 	   };
 	   bpf_task_work_irq();
-	   if
-	   :: LOCKER -> cpus[cpu].in_irq = false
-	   :: else
-	   fi
+	   cpus[cpu].in_irq = false
 	od
 }
 
 proctype worker()
 {
-	byte ctx = NULL, work = NULL, list, found, n, me, cpu;
+	byte ctx = NULL, work = NULL, list, found, n, me = REAPER, cpu;
 	mtype old;
-	bool yes, can_lock = true;
+	bool yes, task, may_lock, can_lock = true, in_irq;
 
 end:	do
 	:: d_step {
@@ -123,7 +125,7 @@ proctype target()
 {
 	byte ctx = NULL, me, cpu;
 	mtype old;
-	bool yes, can_lock = true;
+	bool yes, may_lock, can_lock = true, in_irq;
 
 	do
 	:: d_step {
@@ -137,9 +139,9 @@ proctype target()
 		bpf_task_work_callback(ctx)
 	   :: else -> break
 	   od
-	:: EXIT && !exiting -> exiting = true
+	:: d_step { EXIT && !exiting && !task_current -> exiting = true }
 	:: d_step { !exiting && map_ended && !programs -> asleep = true }; break
-	:: d_step { exiting && !works -> exited = true }; task_users--; break
+	:: d_step { exiting && !works && !task_current -> exited = true }; d_step { !task_current -> put_task() }; break
 	od;
 	task_ended = true
 }
@@ -148,8 +150,8 @@ proctype target()
 proctype deleter(byte cpu; bool can_lock)
 {
 	byte ctx = NULL, was, n, me = DELETER;
-	mtype old;
-	bool yes, may_lock;
+	mtype old, from;
+	bool yes, may_lock, in_irq;
 
 	if
 	:: d_step {
@@ -196,8 +198,8 @@ inline walk()
 proctype map_end()
 {
 	byte ctx = NULL, was, n, me = MAP, cpu;
-	mtype old;
-	bool yes, may_lock, missed, can_lock = true;
+	mtype old, from;
+	bool yes, may_lock, missed, can_lock = true, in_irq;
 
 	!MAP_LAST || !programs;
 	usercnt = 0;
@@ -214,10 +216,10 @@ proctype map_end()
 }
 
 #define is_tried(kind) (DELETE && (!KIND || KIND == kind))
-#define idle(cpu) (!cpus[cpu].irq_work && !cpus[cpu].list[false] && !cpus[cpu].list[true])
+#define idle(cpu) (!cpus[cpu].irq_work && !cpus[cpu].in_irq && !cpus[cpu].list[false] && !cpus[cpu].list[true])
 #define is_free(ctx) (!ctxs[ctx].used && !ctxs[ctx].wait)
 /* Cancelled before the task had it: nothing but the task will look at it. */
-#define left(ctx) (ctxs[ctx].late && ctxs[ctx].refcnt == 1 && (works & set_of(ctx)))
+#define left(ctx) (ctxs[ctx].late && ctxs[ctx].state == BPF_TW_LEFT && (works & set_of(ctx)))
 
 init
 {
@@ -259,6 +261,6 @@ init
 		idle(0) && idle(1) && (is_free(0) || asleep && left(0)) && (is_free(1) || asleep && left(1)) ->
 		assert(IS_ERR_OR_NULL(slot) && !taken);
 		n = left(0) + left(1);
-		assert(prog_users == n && balance == n && task_users == n + asleep)
+		assert(prog_users == n && balance == n && task_users == asleep)
 	}
 }

@@ -43,7 +43,7 @@ static void expect(bool cond, const char *what)
 
 static void print(const char *name, double value, const char *unit)
 {
-	printf("%-28s %12.1f %s\n", name, value, unit);
+	printf("%-31s %12.1f %s\n", name, value, unit);
 }
 
 /* One load of the programs for each operation: what is not measured is not in them. */
@@ -244,11 +244,11 @@ static void print_op(const struct origin *origin, enum task_work_op op, const ch
 
 	snprintf(name, sizeof(name), "%s-%s", op_name, origin->name);
 	print(name, something.total - nothing.total, "ns");
-	if (!has_callback(op))
-		return;
 	timed = measure_op(origin, op, true);
 	snprintf(name, sizeof(name), "%s-%s-in-caller", op_name, origin->name);
 	print(name, timed.caller, "ns");
+	if (!has_callback(op))
+		return;
 	snprintf(name, sizeof(name), "%s-%s-latency", op_name, origin->name);
 	print(name, timed.latency, "ns");
 }
@@ -291,6 +291,11 @@ static void case_floor(void)
 	}
 	print_op(&in_task, OP_ADD_RESUME, "floor-resume");
 	print_op(&in_task, OP_ADD_SIGNAL, "floor-signal");
+	print_op(&in_task, OP_ADD_SECTION, "floor-section");
+	print_op(&in_irqs_off, OP_ADD_RESUME, "floor-resume");
+#if defined(__x86_64__)
+	print_op(&in_nmi, OP_ADD_RESUME, "floor-resume");
+#endif
 }
 
 static void case_busy(void)

@@ -162,6 +162,48 @@ static void test_killed(struct task_work_errno *skel)
 	ASSERT_OK(run(skel, schedule_current), "slot is free");
 }
 
+/* A child that comes and goes while a program is attached that meets it as it is made. */
+static pid_t fork_meets(struct task_work_errno *skel, struct bpf_program *prog)
+{
+	struct bpf_link *link = bpf_program__attach(prog);
+	pid_t pid;
+
+	if (!ASSERT_OK_PTR(link, "attach"))
+		return -1;
+	skel->bss->sampled_tid = syscall(__NR_gettid);
+	pid = fork();
+	if (!pid)
+		_exit(0);
+	bpf_link__destroy(link);
+	ASSERT_EQ(waitpid(pid, NULL, 0), pid, "child ends");
+	return pid;
+}
+
+static void test_unborn(struct task_work_errno *skel)
+{
+	for (skel->bss->mode = 0; skel->bss->mode < NR_MODES; skel->bss->mode++) {
+		skel->bss->ret_unborn = 0;
+		fork_meets(skel, skel->progs.schedule_unborn);
+		ASSERT_EQ(skel->bss->ret_unborn, -ESRCH, "task that is being forked");
+	}
+	ASSERT_EQ(skel->bss->ran, 0, "callbacks");
+	ASSERT_OK(run(skel, schedule_current), "slot is free");
+}
+
+static void test_newborn(struct task_work_errno *skel)
+{
+	pid_t pid;
+
+	for (skel->bss->mode = 0; skel->bss->mode < NR_MODES; skel->bss->mode++) {
+		skel->bss->ran = 0;
+		skel->bss->ret_newborn = -1;
+		pid = fork_meets(skel, skel->progs.schedule_newborn);
+		ASSERT_OK(skel->bss->ret_newborn, "task that has been forked");
+		ASSERT_EQ(skel->bss->ran, 1, "callbacks");
+		ASSERT_EQ(skel->bss->ran_in, pid, "in the child");
+	}
+}
+
 /* Interrupts are off in the sampler, so its allocator lives on what it has. */
 static void test_no_memory(struct task_work_errno *skel)
 {
@@ -305,6 +347,8 @@ static const struct {
 	{ "dead", test_dead },
 	{ "exiting", test_exiting },
 	{ "killed", test_killed },
+	{ "unborn", test_unborn },
+	{ "newborn", test_newborn },
 	{ "no_memory", test_no_memory },
 	{ "no_user_reference", test_no_user_reference },
 	{ "user_reference_goes", test_user_reference_goes },

@@ -10,6 +10,7 @@ enum task_work_op {
 	OP_SIGNAL,
 	OP_ADD_RESUME,	/* the least there can be: task_work_add() of a work that is always there */
 	OP_ADD_SIGNAL,
+	OP_ADD_SECTION,	/* the first, and the section that a callback runs in */
 };
 
 #define NR_BUSY 1000

@@ -69,9 +69,13 @@ int prog_refs;
 int in_schedule_tid;
 int ret_exiting;
 int ret_killed;
+int ret_unborn;
+int ret_newborn;
+__u32 ran_in;
 
 static int count(struct bpf_map *map, void *key, void *value)
 {
+	ran_in = current_tid();
 	__sync_fetch_and_add(&ran, 1);
 	return 0;
 }
@@ -103,6 +107,28 @@ int schedule_twice(void *ctx)
 		return -ENOENT;
 	ret_first = schedule(task, slot);
 	return schedule(task, slot);
+}
+
+/* -ESRCH: a task that fork() is still making, and may yet fail to. */
+SEC("lsm/task_alloc")
+int BPF_PROG(schedule_unborn, struct task_struct *task, unsigned long clone_flags)
+{
+	struct slot *slot = bpf_map_lookup_elem(&slots, &slot_nr);
+
+	if (slot && current_tid() == sampled_tid)
+		ret_unborn = schedule(task, slot);
+	return 0;
+}
+
+/* 0: a task that it has just made. */
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(schedule_newborn, struct task_struct *parent, struct task_struct *child)
+{
+	struct slot *slot = bpf_map_lookup_elem(&slots, &slot_nr);
+
+	if (slot && parent->pid == sampled_tid)
+		ret_newborn = schedule(child, slot);
+	return 0;
 }
 
 static int reschedule(struct bpf_map *map, void *key, void *value)
