@@ -42,7 +42,7 @@ CHECKERS  := perl python3-git python3-ply shellcheck sparse
 export SRC
 
 .NOTPARALLEL:
-.PHONY: help demo test test-all bench torture model mutants shell run apply refresh check mainline series packages source config kernel selftests bench-selftests taskstr
+.PHONY: help demo test test-all bench torture model mutants shell run apply refresh check plot mainline series packages source config kernel selftests bench-selftests taskstr
 
 help: ## this list
 	@echo "BPF task work for Linux 6.12. Targets:"
@@ -86,6 +86,10 @@ refresh: packages ## commits in build/linux -> the series
 check: source ## round trip, checkpatch, sparse, warnings, kernel-doc, shellcheck, each step builds
 	@vm/packages $(CHECKERS)
 	@J=$(J) patches/check $(FRAGMENTS)
+
+plot: ## draw what make bench VS=mainline found, in Documentation/bpf
+	@vm/packages gnuplot-nox
+	@vm/plot $(O)/bench/ours.figures $(O)/bench/theirs.figures "$$(sed -n 's/^kernel: //p' $(O)/bench/theirs.log)" Documentation/bpf
 
 mainline: packages ## a kernel that has task work of its own, with our configuration, in build/mainline
 	@J=$(J) vm/stage mainline vm/mainline $(MAINLINE) $(FRAGMENTS)

@@ -442,6 +442,32 @@ out:
 	scene_close(&s);
 }
 
+/* Until the task has been faster than the reaper a few times. */
+static void test_found_freed(void)
+{
+	struct bpf_link *link = NULL;
+	struct scene s;
+	int i;
+
+	if (!scene_open(&s, MAP_HASH))
+		goto out;
+	s.skel->bss->target_tid = syscall(__NR_gettid);
+	link = bpf_program__attach(s.skel->progs.find_freed);
+	if (!ASSERT_OK_PTR(link, "attach"))
+		goto out;
+	for (i = 0; i < 10 * MAX_TRIES && s.skel->bss->found_freed < 10; i++)
+		if (!ASSERT_OK(run(s.skel, schedule_and_delete), "schedule and delete") ||
+		    !ASSERT_OK(elem_update(s.map_fd, ELEM_ID), "insert"))
+			break;
+	ASSERT_GE(s.skel->bss->found_freed, 10, "cancelled works that the task found");
+	ASSERT_EQ(s.skel->bss->ran, 0, "callbacks");
+	s.skel->bss->target_tid = s.target.tid;
+	use_again(&s);
+out:
+	bpf_link__destroy(link);
+	scene_close(&s);
+}
+
 /* One context for work that runs, one that is cancelled, one that goes under its callback. */
 static int leave_contexts(struct scene *s)
 {
@@ -520,6 +546,8 @@ void serial_test_task_work_release(void)
 		test_running(by_update);
 	if (test__start_subtest("delete_own"))
 		test_delete_own();
+	if (test__start_subtest("found_freed"))
+		test_found_freed();
 	if (test__start_subtest("context_leak"))
 		test_context_leak();
 }

@@ -34,6 +34,7 @@ int ran;
 int schedule_ret;
 int program_ret;
 int preempt_count_seen;
+int found_freed;
 __u64 schedule_mm;
 __u64 callback_mm;
 char callback_comm[16];
@@ -133,6 +134,25 @@ SEC("syscall")
 int schedule_delete_own(void *ctx)
 {
 	return schedule_in(&hash, &key, bpf_get_current_task_btf(), delete_own);
+}
+
+SEC("syscall")
+int schedule_and_delete(void *ctx)
+{
+	return schedule_in(&hash, &key, bpf_get_current_task_btf(), count) ?:
+	       bpf_map_delete_elem(&hash, &key);
+}
+
+/* The task comes to a cancelled work before the reaper has taken it away. */
+SEC("fentry/bpf_task_work_callback")
+int BPF_PROG(find_freed, struct callback_head *work)
+{
+	struct bpf_task_work_ctx *owner;
+
+	owner = (void *)work - bpf_core_field_offset(struct bpf_task_work_ctx, work);
+	if (current_tid() == target_tid && BPF_CORE_READ(owner, state) >= BPF_TW_FREED)
+		found_freed++;
+	return 0;
 }
 
 /* On its way into a system call, from which it may not come back. */
