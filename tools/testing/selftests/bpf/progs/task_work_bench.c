@@ -20,7 +20,8 @@ int bpf_task_work_schedule_signal_impl(struct task_struct *task, struct bpf_task
 int bpf_task_work_schedule_resume_impl(struct task_struct *task, struct bpf_task_work *tw,
 				       void *map__map, bpf_task_work_callback_t cb,
 				       void *aux__prog) __weak __ksym;
-int bpf_testmod_add_task_work(bool signal, bool section) __weak __ksym;
+int bpf_testmod_add_task_work(bool signal) __weak __ksym;
+int bpf_testmod_add_task_work_section(void) __weak __ksym;
 struct task_struct *bpf_task_from_pid(s32 pid) __ksym;
 void bpf_task_release(struct task_struct *p) __ksym;
 void bpf_preempt_disable(void) __ksym;
@@ -103,10 +104,12 @@ static __always_inline int do_op(struct task_struct *task, struct elem *elem)
 		return signal_for(task, elem, &slots);
 	case OP_ADD_RESUME:
 	case OP_ADD_SIGNAL:
-	case OP_ADD_SECTION:
 		if (bpf_ksym_exists(bpf_testmod_add_task_work))
-			return bpf_testmod_add_task_work(op == OP_ADD_SIGNAL,
-							 op == OP_ADD_SECTION);
+			return bpf_testmod_add_task_work(op == OP_ADD_SIGNAL);
+		return -EOPNOTSUPP;
+	case OP_ADD_SECTION:
+		if (bpf_ksym_exists(bpf_testmod_add_task_work_section))
+			return bpf_testmod_add_task_work_section();
 		return -EOPNOTSUPP;
 	default:
 		return 0;
