@@ -4,7 +4,7 @@
  * order. ./check compares what the two do to states, slots, references and lists,
  * and whom they call. A function's result is in ctx, yes or err.
  */
-/* ctx->mode: all but to resume current may wake the task. */
+/* ctx->mode: all that goes to another task, or by way of the irq_work, may wake the task. */
 #define WAKES true
 #define atomic64_read(word) word
 /* Interrupts are disabled in the irq_work, though it may do what needs them enabled. */
@@ -37,12 +37,19 @@ inline bpf_task_work_defer(ctx, arm)
 	irq_work_queue()
 }
 
+/* Part of a step. */
+inline bpf_task_work_put_prog()
+{
+	bpf_prog_put()
+}
+
+/* Any put may be the last. */
 inline bpf_task_work_drop_prog(ctx)
 {
 	d_step {
 		valid(ctx);
 		if
-		:: ctxs[ctx].prog -> bpf_prog_put(); ctxs[ctx].prog = false
+		:: ctxs[ctx].prog -> ctxs[ctx].prog = false; bpf_task_work_put_prog()
 		:: else
 		fi
 	}
@@ -79,6 +86,7 @@ inline bpf_task_work_leave_task(ctx)
 
 inline bpf_task_work_finish(ctx, from)
 {
+	bpf_task_work_drop_prog(ctx);
 	cmpxchg_state(ctx, from, BPF_TW_STANDBY);
 	if
 	:: old != from -> bpf_task_work_leave(ctx)
@@ -93,7 +101,6 @@ inline bpf_task_work_give_up(ctx)
 	:: ctxs[ctx].prog && !bpf_task_work_may_lock() ->
 		bpf_task_work_defer(ctx, true)
 	:: else ->
-		bpf_task_work_drop_prog(ctx);
 		bpf_task_work_finish(ctx, BPF_TW_PENDING)
 	fi
 }
@@ -132,8 +139,18 @@ inline bpf_task_work_callback(ctx)
 			rcu_read_unlock_trace();
 			settle(ctx)
 		};
-		bpf_task_work_drop_prog(ctx);
 		bpf_task_work_finish(ctx, BPF_TW_RUNNING)
+	fi
+}
+
+inline bpf_task_work_disarm(ctx)
+{
+	cmpxchg_state(ctx, BPF_TW_SCHEDULED, BPF_TW_PENDING);
+	if
+	:: old != BPF_TW_SCHEDULED ->
+		d_step { settle(ctx); err = false };
+		bpf_task_work_leave_task(ctx)
+	:: else
 	fi
 }
 
@@ -148,14 +165,7 @@ inline bpf_task_work_arm(ctx, wakes)
 	:: else ->
 		task_work_add(ctx, wakes);
 		if
-		:: err ->
-			cmpxchg_state(ctx, BPF_TW_SCHEDULED, BPF_TW_PENDING);
-			if
-			:: old != BPF_TW_SCHEDULED ->
-				d_step { settle(ctx); err = false };
-				bpf_task_work_leave_task(ctx)
-			:: else
-			fi
+		:: err -> bpf_task_work_disarm(ctx)
 		:: else
 		fi
 	fi
@@ -222,7 +232,6 @@ inline bpf_task_work_irq_arm(ctx)
 	if
 	:: err ->
 		d_step { settle(ctx) };
-		bpf_task_work_drop_prog(ctx);
 		bpf_task_work_finish(ctx, BPF_TW_PENDING)
 	:: else
 	fi;
@@ -387,9 +396,22 @@ inline bpf_task_work_hop(ctx)
 	fi
 }
 
+inline bpf_task_work_reach_current(ctx)
+{
+	set_task(ctx);
+	bpf_task_work_arm(ctx, !WAKES);
+	if
+	:: err ->
+		d_step { unbook(ctx) };
+		bpf_task_work_give_up(ctx);
+		err = true
+	:: else
+	fi
+}
+
 /*
  * Not in C: the mode and, if the task can't exit, only here which task it is. To resume
- * current wakes nobody.
+ * current wakes nobody, nor does a signal to it where that may be sent directly.
  */
 inline choose_mode()
 {
@@ -407,19 +429,15 @@ inline bpf_task_work_dispatch(ctx)
 	may_lock = bpf_task_work_may_lock();
 	choose_mode();
 	if
-	:: wakes && !may_lock ->
-		bpf_task_work_hop(ctx)
-	:: wakes && may_lock && !is_current ->
-		bpf_task_work_reach(ctx)
 	:: is_current && (!wakes || may_lock) ->
-		set_task(ctx);
-		bpf_task_work_arm(ctx, wakes);
+		bpf_task_work_reach_current(ctx)
+	:: else ->
+		may_lock = bpf_task_work_may_lock();
 		if
-		:: err ->
-			d_step { unbook(ctx) };
-			bpf_task_work_give_up(ctx);
-			err = true
-		:: else
+		:: may_lock ->
+			bpf_task_work_reach(ctx)
+		:: !may_lock ->
+			bpf_task_work_hop(ctx)
 		fi
 	fi
 }

@@ -62,7 +62,8 @@ static void test_busy_takes_no_reference(struct task_work_errno *skel)
 		return;
 	skel->bss->sampled_tid = syscall(__NR_gettid);
 	ASSERT_EQ(run(skel, schedule_twice), -EBUSY, "second of two");
-	ASSERT_EQ(skel->bss->prog_refs, 1, "reference of the first");
+	/* What was claimed takes its own in line, which only the bench's counts would tell. */
+	ASSERT_EQ(skel->bss->prog_refs, 0, "references taken by a call");
 	bpf_link__destroy(link);
 }
 

@@ -460,6 +460,18 @@ static inline int drop_user_reference(int map_fd)
 	return err;
 }
 
+/* How often the program did not run, as it was running on that CPU already. */
+static inline __u64 misses(struct bpf_program *prog)
+{
+	struct bpf_prog_info info = {};
+	__u32 len = sizeof(info);
+
+	/* To know of none is strict. */
+	if (bpf_prog_get_info_by_fd(bpf_program__fd(prog), &info, &len))
+		return 0;
+	return info.recursion_misses;
+}
+
 static inline __u32 prog_id(int prog_fd)
 {
 	struct bpf_prog_info info = {};

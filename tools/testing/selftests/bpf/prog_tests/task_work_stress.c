@@ -138,9 +138,8 @@ static void settle(struct stress *stress)
 
 	ASSERT_OK(target_tell(&stress->sleeper, TARGET_RETURN), "wake sleeper");
 	ASSERT_TRUE(target_obeyed(&stress->sleeper), "sleeper has returned");
-	ASSERT_TRUE(wait_for(released(bss) == scheduled_in_all(bss)), "all is released");
-	/* From here on programs are released for other reasons. */
-	memset(bss->prog_ids, 0, sizeof(bss->prog_ids));
+	ASSERT_TRUE(wait_for(released(bss) + misses(stress->skel->progs.count_released) >=
+			     scheduled_in_all(bss)), "all is released");
 }
 
 static void run_workers(struct stress *stress)
@@ -177,13 +176,16 @@ static void run_workers(struct stress *stress)
 	}
 }
 
-static void check(struct task_work_stress__bss *bss, bool may_delete)
+static void check(struct task_work_stress *skel, bool may_delete)
 {
+	int missed = misses(skel->progs.count_released);
+	struct task_work_stress__bss *bss = skel->bss;
 	int scheduled = scheduled_in_all(bss);
 	unsigned int i;
 
-	printf("scheduled %d: ran %d, cancelled %d; refused %d, %d for want of memory\n",
-	       scheduled, bss->ran, bss->cancelled, bss->busy + bss->no_memory, bss->no_memory);
+	printf("scheduled %d: ran %d, cancelled %d (misses %d); refused %d, %d for want of memory\n",
+	       scheduled, bss->ran, bss->cancelled, missed, bss->busy + bss->no_memory,
+	       bss->no_memory);
 
 	/* It has been where it should be. */
 	for (i = 0; i < ARRAY_SIZE(bss->scheduled); i++)
@@ -197,10 +199,14 @@ static void check(struct task_work_stress__bss *bss, bool may_delete)
 		ASSERT_GT(bss->cancelled, 0, "cancelled work");
 	}
 
-	ASSERT_EQ(bss->ran + bss->cancelled, scheduled, "ran and cancelled, of scheduled");
-	ASSERT_EQ(bss->released_after_run, bss->ran, "released after the callback");
-	if (!may_delete)
+	/* A release that was missed may be that of another that was not. */
+	ASSERT_LE(bss->ran + bss->cancelled, scheduled, "ran and cancelled, of scheduled");
+	ASSERT_LE(scheduled - bss->ran - bss->cancelled, missed, "neither ran nor cancelled");
+	ASSERT_LE(bss->ran - bss->released_after_run, missed, "ran, less released after that");
+	if (!may_delete) {
 		ASSERT_EQ(bss->cancelled, 0, "cancelled without a cause");
+		ASSERT_EQ(bss->ran, scheduled, "ran, of scheduled");
+	}
 	ASSERT_EQ(bss->wrong_element, 0, "callbacks with the wrong element");
 	ASSERT_EQ(bss->released_in_nmi, 0, "references dropped in an NMI");
 	ASSERT_EQ(bss->unexpected, 0, "unexpected result");
@@ -252,10 +258,9 @@ static void test_stress(bool may_delete)
 	ids[0] = prog_id(bpf_program__fd(skel->progs.in_task));
 	ids[1] = prog_id(bpf_program__fd(skel->progs.in_interrupt));
 	ids[2] = prog_id(bpf_program__fd(skel->progs.in_nmi));
-	memcpy(skel->bss->prog_ids, ids, sizeof(ids));
 	skel->bss->tids[SLEEPER] = stress.sleeper.tid;
 	run_workers(&stress);
-	check(skel->bss, may_delete);
+	check(skel, may_delete);
 	target_stop(&stress.sleeper);
 	task_work_stress__destroy(skel);
 	ASSERT_TRUE(programs_are_gone(ids, ARRAY_SIZE(ids)), "programs are gone");

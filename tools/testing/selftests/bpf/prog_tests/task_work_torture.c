@@ -133,25 +133,6 @@ static void settle(struct torture *t)
 		    "tasks are gone");
 }
 
-/* Programs get other references when they are attached and detached. */
-static void open_books(struct torture *t, bool open)
-{
-	struct task_work_torture *skel = t->skel;
-	struct bpf_program *progs[NR_CONTEXTS] = {
-		[IN_TASK] = skel->progs.in_task,
-		[IN_ENTRY] = skel->progs.in_entry,
-		[IN_SWITCH] = skel->progs.in_switch,
-		[IN_WAKING] = skel->progs.in_waking,
-		[IN_INTERRUPT] = skel->progs.in_interrupt,
-		[IN_NMI] = skel->progs.in_nmi,
-	};
-	int i;
-
-	for (i = 0; i < NR_CONTEXTS; i++)
-		if (progs[i])
-			skel->bss->prog_ids[i] = open ? prog_id(bpf_program__fd(progs[i])) : 0;
-}
-
 static void run_pass(struct torture *t)
 {
 	struct worker workers[MAX_WORKERS];
@@ -159,14 +140,12 @@ static void run_pass(struct torture *t)
 
 	t->go = 0;
 	nr = start_workers(t, workers);
-	open_books(t, true);
 	t->skel->bss->active = true;
 	WRITE_ONCE(t->go, 1);
 	for (i = 0; i < nr; i++)
 		if (workers[i].tid)
 			pthread_join(workers[i].thread, NULL);
 	settle(t);
-	open_books(t, false);
 	for (i = 0; i < nr; i++)
 		bpf_link__destroy(workers[i].sampler);
 }
@@ -332,18 +311,6 @@ static void torture(struct torture *t)
 	close_all(t);
 }
 
-/*
- * Clang has inlined __bpf_prog_put() into bpf_prog_put(), and that into what drops
- * the references that do not count. The rest of the kernel calls it.
- */
-static void watch_other_put(struct task_work_torture *skel)
-{
-	ASSERT_OK(bpf_program__set_attach_target(skel->progs.count_released, 0, "bpf_prog_put"),
-		  "choose the function");
-	bpf_program__set_autoload(skel->progs.count_run, false);
-	bpf_program__set_autoload(skel->progs.count_close, false);
-}
-
 void serial_test_task_work_torture(void)
 {
 	struct torture t = { .uffd = -1, .inner_fd = -1, .server_stop = { -1, -1 } };
@@ -361,8 +328,6 @@ void serial_test_task_work_torture(void)
 	if (!ASSERT_OK_PTR(t.skel, "open"))
 		goto out;
 	bpf_program__set_autoload(t.skel->progs.in_nmi, true);
-	if (libbpf_find_vmlinux_btf_id("__bpf_prog_put", BPF_TRACE_FENTRY) < 0)
-		watch_other_put(t.skel);
 	if (ASSERT_OK(task_work_torture__load(t.skel), "load"))
 		torture(&t);
 	task_work_torture__destroy(t.skel);

@@ -14,17 +14,6 @@ static __u64 sum(const __u64 *counts, int nr)
 	return total;
 }
 
-static __u64 misses(struct bpf_program *prog)
-{
-	struct bpf_prog_info info = {};
-	__u32 len = sizeof(info);
-
-	/* To know of none is strict. */
-	if (bpf_prog_get_info_by_fd(bpf_program__fd(prog), &info, &len))
-		return 0;
-	return info.recursion_misses;
-}
-
 static __u64 scheduled_in_all(const struct task_work_torture__bss *bss)
 {
 	return sum(bss->scheduled, NR_CONTEXTS);

@@ -203,14 +203,12 @@ static void comer_op(struct worker *w, __u64 draw)
 		return;
 	}
 	id = prog_id(bpf_program__fd(skel->progs.in_syscall));
-	t->skel->bss->prog_ids[IN_SYSCALL] = id;
 	if (run_another(t, skel, w, draw))
 		failed(t, "run another");
 	bpf_program__unload(skel->progs.in_syscall);
 	task_work_torture__destroy(skel);
 	if (!wait_for(!prog_exists(id)))
 		failed(t, "program stays");
-	t->skel->bss->prog_ids[IN_SYSCALL] = 0;
 	did(t, DEED_LOAD, true);
 }
 

@@ -52,6 +52,11 @@ static inline int preempt_count(void)
 }
 #endif
 
+static inline struct bpf_task_work_ctx *owner_of(struct callback_head *work)
+{
+	return (void *)work - bpf_core_field_offset(struct bpf_task_work_ctx, work);
+}
+
 static inline __u32 current_tid(void)
 {
 	return bpf_get_current_pid_tgid();

@@ -147,10 +147,7 @@ int schedule_and_delete(void *ctx)
 SEC("fentry/bpf_task_work_callback")
 int BPF_PROG(find_freed, struct callback_head *work)
 {
-	struct bpf_task_work_ctx *owner;
-
-	owner = (void *)work - bpf_core_field_offset(struct bpf_task_work_ctx, work);
-	if (current_tid() == target_tid && BPF_CORE_READ(owner, state) >= BPF_TW_FREED)
+	if (current_tid() == target_tid && BPF_CORE_READ(owner_of(work), state) >= BPF_TW_FREED)
 		found_freed++;
 	return 0;
 }

@@ -63,7 +63,6 @@ enum context {
 
 /* set by the test */
 int tids[NR_THREADS];
-__u32 prog_ids[NR_CONTEXTS];
 long getpgid_nr;
 long exit_nr;
 bool may_delete;
@@ -253,18 +252,11 @@ int in_nmi(void *ctx)
 	return attempt_in(IN_NMI);
 }
 
-static bool is_ours(__u32 id)
-{
-	return id == prog_ids[IN_TASK] || id == prog_ids[IN_INTERRUPT] || id == prog_ids[IN_NMI];
-}
-
-SEC("fentry/bpf_prog_put")
+SEC("fentry/bpf_task_work_put_prog")
 int BPF_PROG(count_released, struct bpf_prog *prog)
 {
 	int me;
 
-	if (!is_ours(prog->aux->id))
-		return 0;
 	if (preempt_count() & NMI_MASK)
 		__sync_fetch_and_add(&released_in_nmi, 1);
 	me = current_thread();

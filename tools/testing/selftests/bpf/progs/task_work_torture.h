@@ -80,7 +80,6 @@ struct torture_elem {
 struct torture_thread {
 	__u32 begun;	/* callbacks whose reference is not yet dropped */
 	__u32 inside;	/* in a schedule that may lock: 1, and 2 when it dropped one */
-	__u32 foreign;	/* about to drop a reference that is no work's */
 };
 
 /* Whoever decides by chance has a number: the threads of the test, then each context and CPU. */
