@@ -9,6 +9,11 @@ SECS ?= 600
 SEED ?=
 VS ?=
 CMD ?=
+DESTDIR ?=
+prefix ?= /usr
+JSON ?=
+JUNIT ?=
+FLAVOUR ?= cloud-amd64
 
 # What is given to this make is not for the kernel's, to which M= is a directory of modules.
 MAKEOVERRIDES :=
@@ -30,33 +35,43 @@ LINUX     := $(CURDIR)/build/linux
 O         := $(CURDIR)/build/$(V)
 IMAGE     := $(O)/arch/x86/boot/bzImage
 SELFTESTS := $(O)/selftests
-TASKSTR   := $(O)/taskstr
+TASKPROF  := $(O)/taskprof
 MAINLINE  := $(CURDIR)/build/mainline
+DEB       := $(CURDIR)/build/deb/$(FLAVOUR)
+DEB_OBJECTS := $(if $(filter vm,$(FLAVOUR)),$(O),$(DEB)/objects)
 CLANG     := clang-19
 STRIP     := llvm-strip-19
 
 # What Debian 12 and 13 call what the build and the guest need. SRC= is a kernel source of your own.
 PACKAGES  := $(if $(SRC),,$(shell awk '$$1 == "package" { print $$2 }' base)) bc bison busybox-static clang-19 flex gcc git \
 	     libc6-dev libelf-dev $(if $(LLVM),lld$(LLVM)) llvm-19 make pahole python3 qemu-system-x86 rsync xz-utils zlib1g-dev
+# What else the kernel's own packaging needs.
+PACKAGERS := cpio debhelper dpkg-dev kmod libssl-dev openssl $(if $(filter vm,$(FLAVOUR)),,linux-config-6.12)
 CHECKERS  := perl python3-git python3-ply shellcheck sparse
+SPHINX    := graphviz perl python3-sphinx
 export SRC
 
 .NOTPARALLEL:
-.PHONY: help demo test test-all bench torture model mutants shell run apply refresh check plot mainline series packages source config kernel selftests bench-selftests taskstr
+.PHONY: help demo test test-all test-kernels install-headers bench torture model mutants shell run apply refresh check plot mainline series packages source config kernel selftests bench-selftests taskprof htmldocs check-base quilt deb test-deb
 
 help: ## this list
 	@echo "BPF task work for Linux 6.12. Targets:"
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 12
 	@echo "V=variant of the kernel ($(VARIANTS)), J=jobs ($(J)), SRC=kernel source (a tarball or a directory)."
 
-demo: taskstr ## the main job, from nothing: what a callback reads that its NMI could not
-	@vm/run -i $(IMAGE) -f $(TASKSTR)/taskstr -- /taskstr -n 512 -f /mnt/strings
+demo: taskprof ## the main job, from nothing: profile short-lived processes, count what the callback recovers, draw build/demo.svg
+	@vm/packages libdevel-nytprof-perl
+	@vm/demo $(IMAGE) $(TASKPROF) build
 
-test: selftests ## the tests, from nothing; T=task_work only some
-	@vm/test $(O) '$(T)'
+test: selftests ## the tests, from nothing; T=task_work only some; JSON=file, JUNIT=file: the results for machines
+	@$(if $(JUNIT),vm/packages python3-junitparser)
+	@JSON='$(JSON)' JUNIT='$(JUNIT)' vm/test $(O) '$(T)'
 
 test-all: ## the tests on every variant of the kernel, and a table
 	@MAKE='$(MAKE)' vm/test-all $(VARIANTS)
+
+test-kernels: selftests ## the header on our kernel and on the distribution's of 6.12, 6.18, 6.19 and 7.x, and a table
+	@MAKE='$(MAKE)' CLANG=$(CLANG) vm/test-kernels $(O)
 
 bench: bench-selftests $(filter mainline,$(VS)) ## what task work costs, counted in instructions if emulated; VS=image: on that kernel, too; VS=mainline
 	@CLANG=$(CLANG) vm/bench $(O) $(VS:mainline=$(MAINLINE)/objects/arch/x86/boot/bzImage)
@@ -72,11 +87,14 @@ model: source ## search the model of the state machine, with and without its gua
 mutants: selftests ## take one guard out at a time: a test must notice; M='no_mm_check ...' only some
 	@J=$(J) mutants/run $(O) $(M)
 
-shell: selftests taskstr ## a prompt in the guest
-	@vm/run -i $(IMAGE) -f $(SELFTESTS)/guest:/selftests -f $(TASKSTR)/taskstr -I
+install-headers: ## bpf_task_work.h for BPF programs, beside libbpf's headers; DESTDIR=, prefix=/usr
+	@install -D -m 644 -t $(DESTDIR)$(prefix)/include/bpf tools/testing/selftests/bpf/bpf_task_work.h
 
-run: selftests taskstr ## one command in the guest: CMD='uname -a'
-	@vm/run -i $(IMAGE) -f $(SELFTESTS)/guest:/selftests -f $(TASKSTR)/taskstr -- sh -c '$(subst ','\'',$(CMD))'
+shell: selftests taskprof ## a prompt in the guest
+	@vm/run -i $(IMAGE) -f $(SELFTESTS)/guest:/selftests -f $(TASKPROF)/taskprof -f $(TASKPROF)/workload -I
+
+run: selftests taskprof ## one command in the guest: CMD='uname -a'
+	@vm/run -i $(IMAGE) -f $(SELFTESTS)/guest:/selftests -f $(TASKPROF)/taskprof -f $(TASKPROF)/workload -- sh -c '$(subst ','\'',$(CMD))'
 
 apply: source ## the series -> commits in build/linux
 
@@ -87,15 +105,37 @@ check: source ## round trip, checkpatch, sparse, warnings, kernel-doc, shellchec
 	@vm/packages $(CHECKERS)
 	@J=$(J) patches/check $(FRAGMENTS)
 
+htmldocs: source ## Documentation/bpf as web pages; a warning that the base does not give fails
+	@vm/packages $(SPHINX)
+	@vm/stage htmldocs patches/htmldocs
+	@tail -n 3 build/log
+
+check-base: source ## the series on each 6.12 source package of Debian's archive, with no fuzz; oldest and newest compiled
+	@vm/packages quilt
+	@J=$(J) patches/check-base $(FRAGMENTS)
+
 plot: ## draw what make bench VS=mainline found, in Documentation/bpf
 	@vm/packages gnuplot-nox
-	@vm/plot $(O)/bench/ours.figures $(O)/bench/theirs.figures "$$(sed -n 's/^kernel: //p' $(O)/bench/theirs.log)" Documentation/bpf
+	@vm/plot $(O)/bench/ours.figures $(O)/bench/theirs.figures "$$(sed -n 's/^kernel: //p' $(O)/bench/theirs.log 2>/dev/null)" Documentation/bpf
 
 mainline: packages ## a kernel that has task work of its own, with our configuration, in build/mainline
 	@J=$(J) vm/stage mainline vm/mainline $(MAINLINE) $(FRAGMENTS)
 
 series: source ## the whole series as mails for git am, in build/series
 	@patches/mail build/series
+
+quilt: source ## the series as debian/patches of a Debian source package, in DESTDIR (build/quilt)
+	@patches/quilt '$(or $(DESTDIR),build/quilt)'
+
+deb: $(if $(filter vm,$(FLAVOUR)),kernel,source) ## Debian packages of the kernel with the series, in build/deb; FLAVOUR=vm: of the guest's, quickly
+	@vm/packages $(PACKAGERS)
+	@J=$(J) vm/stage deb vm/deb $(LINUX) $(CURDIR)/build/deb $(FLAVOUR) $(if $(filter vm,$(FLAVOUR)),$(O))
+	@ls -sh $(DEB)/*.deb
+
+test-deb: deb ## the tests on the kernel of those packages
+	@vm/stage selftests vm/selftests $(LINUX) $(DEB_OBJECTS) test_progs CLANG=$(CLANG) LLVM_STRIP=$(STRIP) -j$(J)
+	@dpkg-deb --fsys-tarfile $(DEB)/linux-image-*.deb | tar -xO --wildcards './boot/vmlinuz-*' >$(DEB)/vmlinuz
+	@vm/test $(DEB_OBJECTS) '$(T)' $(DEB)/vmlinuz
 
 packages:
 	@vm/packages $(PACKAGES)
@@ -117,6 +157,7 @@ selftests: kernel
 bench-selftests: kernel
 	@vm/stage bench vm/selftests $(LINUX) $(O) bench CLANG=$(CLANG) LLVM_STRIP=$(STRIP) -j$(J)
 
-taskstr: kernel
-	@mkdir -p $(TASKSTR)
-	@vm/stage taskstr $(MAKE) -C $(LINUX)/tools/bpf/taskstr OUTPUT=$(TASKSTR) VMLINUX_BTF=$(O)/vmlinux CLANG=$(CLANG) -j$(J)
+taskprof: kernel
+	@vm/packages libdw-dev
+	@mkdir -p $(TASKPROF)
+	@vm/stage taskprof $(MAKE) -C $(LINUX)/tools/bpf/taskprof OUTPUT=$(TASKPROF) VMLINUX_BTF=$(O)/vmlinux CLANG=$(CLANG) -j$(J)

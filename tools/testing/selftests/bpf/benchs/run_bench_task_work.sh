@@ -15,3 +15,10 @@ for elems in 500 16000 50000; do
 	$BENCH task-work --case delete --elems $elems
 	$BENCH task-work --case drop --elems $elems
 done
+# What many do at once, each on a CPU and an element of its own.
+producers=1
+while [ $producers -le "$(nproc)" ]; do
+	$BENCH -a -p $producers task-work --case throughput |
+		sed -n "s,^Summary: throughput *\\([0-9.]*\\) .*,throughput-$producers \\1 M/s,p"
+	producers=$((producers * 2))
+done

@@ -282,8 +282,12 @@ static bool have_pmi(struct scene *s)
 
 static void run_cases(struct scene *s)
 {
+	bool pmi = have_pmi(s);
 	char name[64];
 	int i;
+
+	if (!pmi && test__start_subtest("pmi"))
+		have_or_skip(pmi, "pmi", "a counter of cycles that interrupts");
 
 	for (i = 0; i < NR_ORIGINS * NR_MAPS * NR_MODES * 2; i++) {
 		bool to_other = i % 2;
@@ -291,11 +295,11 @@ static void run_cases(struct scene *s)
 		enum task_work_map map = i / 2 / NR_MODES % NR_MAPS;
 		enum origin from = i / 2 / NR_MODES / NR_MAPS;
 
-		if (from == FROM_PMI && !have_pmi(s))
+		if (from == FROM_PMI && !pmi)
 			continue;
 		snprintf(name, sizeof(name), "%s_%s_%s_%s", origin_names[from],
 			 map_names[map], mode_names[mode], to_other ? "other" : "current");
-		if (test__start_subtest(name))
+		if (test__start_subtest(name) && (from != FROM_NMI || have_nmis(name)))
 			run_case(s, from, map, mode, to_other);
 	}
 	if (test__start_subtest("other_process"))
@@ -310,7 +314,7 @@ static int open_scene(struct scene *s)
 	s->skel = task_work__open();
 	if (!ASSERT_OK_PTR(s->skel, "open"))
 		return -EINVAL;
-	bpf_program__set_autoload(s->skel->progs.nmi, true);
+	bpf_program__set_autoload(s->skel->progs.nmi, nmis_work());
 	if (!ASSERT_OK(task_work__load(s->skel), "load"))
 		return -EINVAL;
 	s->map_fds[MAP_HASH] = bpf_map__fd(s->skel->maps.hash);
@@ -336,7 +340,7 @@ void serial_test_task_work(void)
 {
 	struct scene s = { .page.fd = -1 };
 
-	/* an NMI needs one to come from */
+	/* one to schedule on, another to tell it so, and to send an NMI */
 	if (!have_two_cpus(__func__))
 		return;
 	if (!open_scene(&s))

@@ -2,10 +2,12 @@
 /* What is refused when a program is loaded or a map is created. */
 #include <test_progs.h>
 #include <bpf/btf.h>
+#include <sys/mman.h>
 #include "cap_helpers.h"
 #include "task_work_context.skel.h"
 #include "task_work_extension.skel.h"
 #include "task_work_fail.skel.h"
+#include "task_work_initial.skel.h"
 #include "task_work_map_fail.skel.h"
 #include "task_work_perfmon.skel.h"
 
@@ -65,24 +67,25 @@ void test_task_work_extension(void)
 		load_extension("callback_adds", -EINVAL, refused);
 }
 
+/* Map creation refuses none: where the field can't be, it is plain memory. */
 static const struct map_case {
 	const char *name;
 	enum bpf_map_type type;
 	__u32 flags;
-	int err;
+	bool plain;
 } map_cases[] = {
 	{ "create_hash", BPF_MAP_TYPE_HASH },
 	{ "create_hash_malloc", BPF_MAP_TYPE_HASH, BPF_F_NO_PREALLOC },
 	{ "create_lru_hash", BPF_MAP_TYPE_LRU_HASH },
 	{ "create_array", BPF_MAP_TYPE_ARRAY },
-	{ "create_mmapable_array", BPF_MAP_TYPE_ARRAY, BPF_F_MMAPABLE, -EOPNOTSUPP },
-	{ "create_percpu_hash", BPF_MAP_TYPE_PERCPU_HASH, 0, -EOPNOTSUPP },
-	{ "create_lru_percpu_hash", BPF_MAP_TYPE_LRU_PERCPU_HASH, 0, -EOPNOTSUPP },
-	{ "create_percpu_array", BPF_MAP_TYPE_PERCPU_ARRAY, 0, -EOPNOTSUPP },
-	{ "create_task_storage", BPF_MAP_TYPE_TASK_STORAGE, BPF_F_NO_PREALLOC, -EOPNOTSUPP },
-	{ "create_inode_storage", BPF_MAP_TYPE_INODE_STORAGE, BPF_F_NO_PREALLOC, -EOPNOTSUPP },
-	{ "create_cgrp_storage", BPF_MAP_TYPE_CGRP_STORAGE, BPF_F_NO_PREALLOC, -EOPNOTSUPP },
-	{ "create_sk_storage", BPF_MAP_TYPE_SK_STORAGE, BPF_F_NO_PREALLOC, -EOPNOTSUPP },
+	{ "create_mmapable_array", BPF_MAP_TYPE_ARRAY, BPF_F_MMAPABLE, true },
+	{ "create_percpu_hash", BPF_MAP_TYPE_PERCPU_HASH, 0, true },
+	{ "create_lru_percpu_hash", BPF_MAP_TYPE_LRU_PERCPU_HASH, 0, true },
+	{ "create_percpu_array", BPF_MAP_TYPE_PERCPU_ARRAY, 0, true },
+	{ "create_task_storage", BPF_MAP_TYPE_TASK_STORAGE, BPF_F_NO_PREALLOC, true },
+	{ "create_inode_storage", BPF_MAP_TYPE_INODE_STORAGE, BPF_F_NO_PREALLOC, true },
+	{ "create_cgrp_storage", BPF_MAP_TYPE_CGRP_STORAGE, BPF_F_NO_PREALLOC, true },
+	{ "create_sk_storage", BPF_MAP_TYPE_SK_STORAGE, BPF_F_NO_PREALLOC, true },
 };
 
 /* The types that map creation looks at: an int, and a value that is the field. */
@@ -106,6 +109,27 @@ static struct btf *value_btf(int *key_id, int *value_id)
 	return btf;
 }
 
+/* What user space writes to the field is ignored. Plain memory keeps it. */
+static void write_value(const struct map_case *c, int fd)
+{
+	__u64 values[libbpf_num_possible_cpus()];
+	__u32 key = 0;
+
+	memset(values, 0xff, sizeof(values));
+	ASSERT_OK(bpf_map_update_elem(fd, &key, values, BPF_ANY), "update");
+	ASSERT_OK(bpf_map_lookup_elem(fd, &key, values), "lookup");
+	ASSERT_EQ(values[0], c->plain ? ~0ULL : 0, "value");
+}
+
+static void map_value(int fd)
+{
+	size_t size = getpagesize();
+	void *addr = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	if (ASSERT_NEQ(addr, MAP_FAILED, "mmap"))
+		munmap(addr, size);
+}
+
 static void create_map(const struct map_case *c)
 {
 	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = c->flags);
@@ -120,13 +144,14 @@ static void create_map(const struct map_case *c)
 	opts.btf_key_type_id = key_id;
 	opts.btf_value_type_id = value_id;
 	fd = bpf_map_create(c->type, NULL, 4, 8, storage ? 0 : 1, &opts);
-	if (c->err)
-		ASSERT_EQ(fd, c->err, "map that can't hold the field");
-	else
-		ASSERT_OK_FD(fd, "map that can hold the field");
-	if (fd >= 0)
-		close(fd);
 	btf__free(btf);
+	if (!ASSERT_OK_FD(fd, "create"))
+		return;
+	if (!storage)
+		write_value(c, fd);
+	if (c->flags & BPF_F_MMAPABLE)
+		map_value(fd);
+	close(fd);
 }
 
 /* Reading a pinned map shows its values, and the field holds a kernel address. */
@@ -156,6 +181,29 @@ void test_task_work_map_fail(void)
 			create_map(&map_cases[i]);
 	if (test__start_subtest("read_pinned_map"))
 		read_pinned_map();
+}
+
+static void start_element(const struct task_work_initial *skel, const struct bpf_program *prog)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, opts);
+	int ran = skel->data_mapped->ran;
+
+	ASSERT_OK(bpf_prog_test_run_opts(bpf_program__fd(prog), &opts), "run");
+	ASSERT_OK(opts.retval, "update and schedule");
+	ASSERT_EQ(skel->data_mapped->ran - ran, 3, "callbacks that found what the variable holds");
+}
+
+void test_task_work_initial(void)
+{
+	struct task_work_initial *skel = task_work_initial__open_and_load();
+	struct bpf_program *prog;
+
+	if (!ASSERT_OK_PTR(skel, "load"))
+		return;
+	bpf_object__for_each_program(prog, skel->obj)
+		if (test__start_subtest(bpf_program__name(prog)))
+			start_element(skel, prog);
+	task_work_initial__destroy(skel);
 }
 
 /* The programs could be loaded: this and nothing else is why they are not. */

@@ -17,6 +17,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/sysinfo.h>
 #include <test_progs.h>
 #include "progs/task_work_elem.h"
 
@@ -58,14 +59,53 @@ static inline int nth_cpu(int n)
 	return -1;
 }
 
-/* Who asks and has no second one is skipped. */
+/* The reason is told at once: the log of a test that does not fail is not shown. */
+static inline bool have_or_skip(bool have, const char *who, const char *what)
+{
+	if (!have) {
+		fprintf(env.stdout_saved, "%s:SKIP:needs %s\n", who, what);
+		test__skip();
+	}
+	return have;
+}
+
 static inline bool have_two_cpus(const char *who)
 {
-	if (nth_cpu(1) >= 0)
-		return true;
-	printf("%s:SKIP:needs a second CPU\n", who);
-	test__skip();
-	return false;
+	return have_or_skip(nth_cpu(1) >= 0, who, "a second CPU");
+}
+
+/* What send_nmis() needs, and the program that is to run in them. */
+static inline bool nmis_work(void)
+{
+	return get_nprocs() > 1 && !access("/proc/sysrq-trigger", W_OK) &&
+	       libbpf_find_vmlinux_btf_id("nmi_handler", BPF_TRACE_RAW_TP) >= 0;
+}
+
+static inline bool have_nmis(const char *who)
+{
+	return have_or_skip(nmis_work(), who,
+			    "NMIs: a second CPU, CONFIG_MAGIC_SYSRQ, tracepoint nmi_handler");
+}
+
+/* To be attached is not enough: the kernel calls what is in its list. */
+static inline bool bpf_lsm_works(void)
+{
+	int fd = open("/sys/kernel/security/lsm", O_RDONLY | O_CLOEXEC);
+	char list[256] = "";
+	ssize_t len = 0;
+
+	if (fd >= 0) {
+		len = read(fd, list, sizeof(list) - 1);
+		close(fd);
+	}
+	/* A list that can't be read says nothing. */
+	return (len <= 0 || strstr(list, "bpf")) &&
+	       libbpf_find_vmlinux_btf_id("bpf_lsm_task_alloc", BPF_TRACE_FENTRY) >= 0;
+}
+
+static inline bool have_bpf_lsm(const char *who)
+{
+	return have_or_skip(bpf_lsm_works(), who, "CONFIG_BPF_LSM and bpf in the list of LSMs");
 }
 
 static inline int pin_to_cpu(pthread_t thread, int cpu)

@@ -164,7 +164,7 @@ static bool scene_open(struct scene *s, enum task_work_map map)
 	s->map = map;
 	if (!ASSERT_OK_PTR(skel, "open"))
 		return false;
-	bpf_program__set_autoload(skel->progs.delete_in_nmi, true);
+	bpf_program__set_autoload(skel->progs.delete_in_nmi, nmis_work());
 	if (!ASSERT_OK(task_work_release__load(skel), "load"))
 		return false;
 	s->map_fd = bpf_map__fd(map_of(skel, map));
@@ -235,6 +235,19 @@ out:
 	scene_close(&s);
 }
 
+static bool can_end(const struct ending *ending, const char *name)
+{
+	if (ending->end == by_delete_in_nmi)
+		return have_nmis(name);
+	/*
+	 * A CPU evicts what nobody has looked up since first, and a single one always has
+	 * such an element: the last that was inserted.
+	 */
+	if (ending->end == by_eviction)
+		return have_two_cpus(name);
+	return true;
+}
+
 static void test_endings(void)
 {
 	enum task_work_map map;
@@ -246,7 +259,7 @@ static void test_endings(void)
 			if (!(endings[i].maps & 1 << map))
 				continue;
 			snprintf(name, sizeof(name), "%s_%s", endings[i].name, map_names[map]);
-			if (test__start_subtest(name))
+			if (test__start_subtest(name) && can_end(&endings[i], name))
 				test_ending(&endings[i], map);
 		}
 	}

@@ -268,6 +268,8 @@ static void test_stress(bool may_delete)
 
 void serial_test_task_work_stress(void)
 {
+	if (!have_nmis(__func__))
+		return;
 	if (test__start_subtest("all_run"))
 		test_stress(false);
 	if (test__start_subtest("run_or_cancelled"))

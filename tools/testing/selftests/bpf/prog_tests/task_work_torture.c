@@ -314,8 +314,12 @@ static void torture(struct torture *t)
 void serial_test_task_work_torture(void)
 {
 	struct torture t = { .uffd = -1, .inner_fd = -1, .server_stop = { -1, -1 } };
-	struct ids *before = calloc(1, sizeof(*before));
+	struct ids *before;
 
+	/* Workers run by a hook of prctl(). */
+	if (!have_nmis(__func__) || !have_bpf_lsm(__func__))
+		return;
+	before = calloc(1, sizeof(*before));
 	if (!ASSERT_OK_PTR(before, "memory"))
 		return;
 	clock_gettime(CLOCK_MONOTONIC, &t.start);

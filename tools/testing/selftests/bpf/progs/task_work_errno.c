@@ -110,7 +110,7 @@ int schedule_twice(void *ctx)
 }
 
 /* -ESRCH: a task that fork() is still making, and may yet fail to. */
-SEC("lsm/task_alloc")
+SEC("?lsm/task_alloc")
 int BPF_PROG(schedule_unborn, struct task_struct *task, unsigned long clone_flags)
 {
 	struct slot *slot = bpf_map_lookup_elem(&slots, &slot_nr);

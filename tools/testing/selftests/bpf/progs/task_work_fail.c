@@ -3,6 +3,7 @@
 #include "task_work_common.h"
 #include "bpf_experimental.h"
 #include "bpf_kfuncs.h"
+#include "task_work_messages.h"
 
 char _license[] SEC("license") = "GPL";
 
@@ -32,6 +33,14 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } plain_map SEC(".maps");
+
+/* libbpf does not know what its values are. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct elem));
+} untyped_map SEC(".maps");
 
 /* Larger values than those of map: a callback that got one typed as such could leave it. */
 struct timer_elem {
@@ -136,6 +145,7 @@ int all_is_well(void *ctx)
 
 SEC("tc")
 __failure __msg("Possibly NULL pointer passed to trusted arg0")
+TAKES_TASK
 int null_task(void *ctx)
 {
 	struct elem *elem = lookup(map);
@@ -147,6 +157,7 @@ int null_task(void *ctx)
 
 SEC("tc")
 __failure __msg("Possibly NULL pointer passed to trusted arg0")
+TAKES_TASK
 int task_that_may_be_null(void *ctx)
 {
 	struct task_struct *task = bpf_task_from_pid(1);
@@ -161,6 +172,7 @@ int task_that_may_be_null(void *ctx)
 
 SEC("tc")
 __failure __msg("R1 must be referenced or trusted")
+TAKES_TASK
 int untrusted_task(void *ctx)
 {
 	struct elem *elem = lookup(map);
@@ -174,6 +186,7 @@ int untrusted_task(void *ctx)
 /* Under RCU, as here, the struct is there, but it may be one that is being freed. */
 SEC("tc")
 __failure __msg("R1 must be referenced or trusted")
+TAKES_TASK
 int rcu_task(void *ctx)
 {
 	struct elem *elem = lookup(map);
@@ -188,14 +201,28 @@ int rcu_task(void *ctx)
 
 SEC("tc")
 __failure __msg("Possibly NULL pointer passed to trusted arg1")
+TAKES_FIELD
 int null_field(void *ctx)
 {
 	bpf_task_work_schedule_signal(bpf_get_current_task_btf(), NULL, &map, callback);
 	return 0;
 }
 
+/* Looked up, and the NULL check forgotten. */
+SEC("tc")
+__failure __msg("Possibly NULL pointer passed to trusted arg1")
+TAKES_FIELD
+int value_that_may_be_null(void *ctx)
+{
+	struct elem *elem = lookup(map);
+
+	bpf_task_work_schedule_signal(bpf_get_current_task_btf(), (void *)elem, &map, callback);
+	return 0;
+}
+
 SEC("tc")
 __failure __msg("arg#1 doesn't point to a map value")
+TAKES_FIELD
 int field_on_stack(void *ctx)
 {
 	struct bpf_task_work tw = {};
@@ -206,6 +233,7 @@ int field_on_stack(void *ctx)
 
 SEC("tc")
 __failure __msg("arg#1 doesn't point to a map value")
+TAKES_FIELD
 int field_of_allocated_object(void *ctx)
 {
 	struct elem *elem = bpf_obj_new(typeof(*elem));
@@ -219,6 +247,7 @@ int field_of_allocated_object(void *ctx)
 
 SEC("tc")
 __failure __msg("off 16 doesn't point to 'struct bpf_task_work' that is at 8")
+TAKES_FIELD
 int behind_field(void *ctx)
 {
 	struct elem *elem = lookup(map);
@@ -231,6 +260,7 @@ int behind_field(void *ctx)
 
 SEC("tc")
 __failure __msg("off 0 doesn't point to 'struct bpf_task_work' that is at 8")
+TAKES_FIELD
 int before_field(void *ctx)
 {
 	struct elem *elem = lookup(map);
@@ -244,6 +274,7 @@ int before_field(void *ctx)
 SEC("tc")
 __failure
 __msg("R2 doesn't have constant offset. bpf_task_work has to be at the constant offset")
+TAKES_FIELD
 int variable_offset(void *ctx)
 {
 	void *elem = lookup(map);
@@ -256,6 +287,7 @@ int variable_offset(void *ctx)
 
 SEC("tc")
 __failure __msg("map 'plain_map' has no valid bpf_task_work")
+TAKES_FIELD
 int map_without_field(void *ctx)
 {
 	void *value = lookup(plain_map);
@@ -268,12 +300,26 @@ int map_without_field(void *ctx)
 
 SEC("tc")
 __failure __msg("map 'timer_map' has no valid bpf_task_work")
+TAKES_FIELD
 int map_with_other_field(void *ctx)
 {
 	void *value = lookup(timer_map);
 
 	if (value)
 		bpf_task_work_schedule_signal(bpf_get_current_task_btf(), value, &timer_map,
+					      callback);
+	return 0;
+}
+
+SEC("tc")
+__failure __msg("map 'untyped_map' has to have BTF in order to use bpf_task_work")
+TAKES_FIELD
+int map_without_types(void *ctx)
+{
+	struct elem *elem = lookup(untyped_map);
+
+	if (elem)
+		bpf_task_work_schedule_signal(bpf_get_current_task_btf(), &elem->tw, &untyped_map,
 					      callback);
 	return 0;
 }
@@ -316,6 +362,7 @@ int write_field_with_helper(void *ctx)
 SEC("tc")
 __failure
 __msg("bpf_task_work pointer in R2 map_uid=0 doesn't match map pointer in R3 map_uid=0")
+TAKES_MAP("map")
 int wrong_map(void *ctx)
 {
 	struct elem *elem = lookup(map);
@@ -329,6 +376,7 @@ int wrong_map(void *ctx)
 SEC("tc")
 __failure
 __msg("bpf_task_work pointer in R2 map_uid=0 doesn't match map pointer in R3 map_uid=0")
+TAKES_MAP("map")
 int wrong_map_without_special_fields(void *ctx)
 {
 	struct elem *elem = lookup(map);
@@ -342,6 +390,7 @@ int wrong_map_without_special_fields(void *ctx)
 SEC("tc")
 __failure
 __msg("bpf_task_work pointer in R2 map_uid=0 doesn't match map pointer in R3 map_uid=0")
+TAKES_MAP("map")
 int wrong_map_with_other_field(void *ctx)
 {
 	struct elem *elem = lookup(map);
@@ -355,6 +404,7 @@ int wrong_map_with_other_field(void *ctx)
 SEC("tc")
 __failure
 __msg("bpf_task_work pointer in R2 map_uid={{[1-9][0-9]*}} doesn't match map pointer in R3")
+TAKES_MAP("an inner map")
 int wrong_inner_map(void *ctx)
 {
 	__u32 one = 1;
@@ -391,6 +441,7 @@ int right_inner_map(void *ctx)
 SEC("iter/bpf_map")
 __failure
 __msg("pointer in R3 isn't map pointer, but {{.*}}ptr_: expected the map of the bpf_task_work")
+TAKES_MAP("map")
 int map_of_iterator(struct bpf_iter__bpf_map *ctx)
 {
 	struct bpf_map *any_map = ctx->map;
@@ -406,6 +457,7 @@ int map_of_iterator(struct bpf_iter__bpf_map *ctx)
 SEC("tc")
 __failure
 __msg("pointer in R3 isn't map pointer, but map_value: expected the map of the bpf_task_work")
+TAKES_MAP("map")
 int value_for_map(void *ctx)
 {
 	struct elem *elem = lookup(map);
@@ -418,6 +470,7 @@ int value_for_map(void *ctx)
 
 SEC("tc")
 __failure __msg("Possibly NULL pointer passed to trusted arg2")
+TAKES_MAP("map")
 int null_map(void *ctx)
 {
 	struct elem *elem = lookup(map);
@@ -432,6 +485,7 @@ int null_map(void *ctx)
 
 SEC("tc")
 __failure __msg("arg3 expected pointer to func")
+TAKES_CALLBACK
 int no_callback(void *ctx)
 {
 	struct elem *elem = lookup(map);
@@ -439,6 +493,35 @@ int no_callback(void *ctx)
 	if (elem)
 		bpf_task_work_schedule_signal(bpf_get_current_task_btf(), &elem->tw, &map,
 					      (bpf_task_work_callback_t)(void *)buffer);
+	return 0;
+}
+
+SEC("tc")
+__failure __msg("Possibly NULL pointer passed to trusted arg3")
+TAKES_CALLBACK
+int null_callback(void *ctx)
+{
+	struct elem *elem = lookup(map);
+
+	if (elem)
+		bpf_task_work_schedule_signal(bpf_get_current_task_btf(), &elem->tw, &map, NULL);
+	return 0;
+}
+
+int callback_for_all(struct bpf_map *map, void *key, void *value)
+{
+	return 0;
+}
+
+SEC("tc")
+__failure __msg("callback function not static")
+int callback_is_static(void *ctx)
+{
+	struct elem *elem = lookup(map);
+
+	if (elem)
+		bpf_task_work_schedule_signal(bpf_get_current_task_btf(), &elem->tw, &map,
+					      callback_for_all);
 	return 0;
 }
 
@@ -458,9 +541,37 @@ static int callback_with_four(struct bpf_map *map, void *key, void *value, void 
 
 SEC("tc")
 __failure __msg("R4 !read_ok")
+CALLED_BACK("callback_with_four")
 int callback_has_three_arguments(void *ctx)
 {
 	return schedule(callback_with_four);
+}
+
+/* It takes the first argument for the element, as the callbacks of other kernel APIs may. */
+static int callback_with_one(struct elem *elem)
+{
+	elem->after = 1;
+	return 0;
+}
+
+SEC("tc")
+__failure __msg("only read from bpf_array is supported")
+CALLED_BACK("callback_with_one")
+int callback_has_value_last(void *ctx)
+{
+	return schedule(callback_with_one);
+}
+
+static void callback_without_result(struct bpf_map *map, void *key, void *value)
+{
+}
+
+SEC("tc")
+__failure __msg("R0 !read_ok")
+CALLED_BACK("callback_without_result")
+int callback_returns_int(void *ctx)
+{
+	return schedule(callback_without_result);
 }
 
 static int callback_writes_key(struct bpf_map *map, void *key, void *value)
@@ -508,6 +619,7 @@ static int callback_leaks(struct bpf_map *map, void *key, void *value)
 
 SEC("tc")
 __failure __msg("Unreleased reference")
+CALLED_BACK("callback_leaks")
 int callback_may_not_leak(void *ctx)
 {
 	return schedule(callback_leaks);
@@ -632,6 +744,7 @@ static int callback_with_wrong_map(struct bpf_map *map, void *key, void *value)
 SEC("tc")
 __failure
 __msg("bpf_task_work pointer in R2 map_uid=0 doesn't match map pointer in R3 map_uid=0")
+TAKES_MAP("map")
 int callback_knows_its_map(void *ctx)
 {
 	return schedule(callback_with_wrong_map);

@@ -51,28 +51,36 @@ static __always_inline int schedule(enum spelling spelling)
 }
 
 SEC("tc")
-__failure __msg("calling bpf_task_work_schedule_signal needs CAP_PERFMON")
+__failure
+__msg("calling bpf_task_work_schedule_signal needs CAP_PERFMON")
+__msg(": its callback can read the memory of a task")
 int signal(void *ctx)
 {
 	return schedule(SIGNAL);
 }
 
 SEC("tc")
-__failure __msg("calling bpf_task_work_schedule_resume needs CAP_PERFMON")
+__failure
+__msg("calling bpf_task_work_schedule_resume needs CAP_PERFMON")
+__msg(": its callback can read the memory of a task")
 int resume(void *ctx)
 {
 	return schedule(RESUME);
 }
 
 SEC("tc")
-__failure __msg("calling bpf_task_work_schedule_signal_impl needs CAP_PERFMON")
+__failure
+__msg("calling bpf_task_work_schedule_signal_impl needs CAP_PERFMON")
+__msg(": its callback can read the memory of a task")
 int signal_impl(void *ctx)
 {
 	return schedule(SIGNAL_IMPL);
 }
 
 SEC("tc")
-__failure __msg("calling bpf_task_work_schedule_resume_impl needs CAP_PERFMON")
+__failure
+__msg("calling bpf_task_work_schedule_resume_impl needs CAP_PERFMON")
+__msg(": its callback can read the memory of a task")
 int resume_impl(void *ctx)
 {
 	return schedule(RESUME_IMPL);

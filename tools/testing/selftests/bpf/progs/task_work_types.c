@@ -149,14 +149,14 @@ int from_kretprobe(void *ctx)
 	return 0;
 }
 
-SEC("lsm/task_getpgid")
+SEC("?lsm/task_getpgid")
 int from_lsm(void *ctx)
 {
 	SCHEDULE(signal);
 	return 0;
 }
 
-SEC("lsm.s/bpf")
+SEC("?lsm.s/bpf")
 int from_sleepable_lsm(void *ctx)
 {
 	SCHEDULE(resume_impl, NULL);

@@ -1,0 +1,345 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A sample is begun where it strikes, in an NMI or a hard interrupt, and
+ * completed by a callback when its task is about to return to user mode. There
+ * the user stack and the build IDs can be read with page faults.
+ */
+#define BPF_NO_KFUNC_PROTOTYPES	/* vmlinux.h has them only with a recent pahole */
+#include "vmlinux.h"
+#include <bpf_task_work.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include "taskprof.h"
+
+#define EBUSY		16
+#define ESRCH		3
+#define EOPNOTSUPP	95
+#define SLOT_TRIES	32
+/* Bits 20 to 23, or in 7.x 28 to 30: there, the others count what is never nested so deep. */
+#define NMI_MASK	0x70f00000
+#define PF_KTHREAD	0x00200000
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4 * 1024 * 1024);	/* taskprof sets it */
+} ring SEC(".maps");
+
+#include "files.bpf.h"
+#include "stack.bpf.h"
+
+struct task_struct *bpf_task_from_pid(s32 pid) __ksym;
+void bpf_task_release(struct task_struct *task) __ksym;
+
+/* Where the sample of a slot is. */
+enum slot_state {
+	EMPTY,		/* or being filled by the one who scheduled */
+	WAITING,	/* for the callback */
+	COMPLETING,	/* by the callback, which may sleep */
+	SENDING,	/* by the callback, which does not sleep any more */
+	COLLECTED,	/* at the end, whatever the callback does */
+};
+
+/*
+ * No bookkeeping of free slots: one that can be scheduled is free, since the
+ * kernel answers -EBUSY as long as its work has not run. A task that has gone
+ * frees its slots by that.
+ */
+struct slot {
+	struct bpf_task_work tw;
+	__u32 state;
+	__u32 exec_id;
+	__u64 start_time;
+	struct user_regs regs;
+	struct sample sample;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, NR_SLOTS);
+	__type(key, __u32);
+	__type(value, struct slot);
+} slots SEC(".maps");
+
+const volatile bool compare;
+const volatile __u64 wakeup_size;	/* bytes in the ring buffer that are worth a wake-up */
+
+/* sampled = the sum of outcomes; taskprof checks that. */
+__u64 sampled;
+__u64 sampled_in_nmi;
+__u64 outcomes[NR_OUTCOMES];
+__u64 refused[NR_ERRORS];	/* DROP_REFUSED by error number */
+
+__u32 next_slot;
+
+/* For the collector: do not wait for callbacks that sleep any longer. */
+bool give_up;
+__u32 in_callback;
+
+/* Where the count is. */
+extern const struct pcpu_hot pcpu_hot __ksym __weak;		/* x86, to 6.14 */
+extern const unsigned long __preempt_count __ksym __weak;	/* x86, later; an int at first */
+
+static __u32 preempt_count(void)
+{
+#if defined(__TARGET_ARCH_arm64)
+	return bpf_get_current_task_btf()->thread_info.preempt.count;
+#else
+	if (bpf_ksym_exists(&pcpu_hot)) {
+		const struct pcpu_hot *hot = bpf_this_cpu_ptr(&pcpu_hot);
+
+		return hot->preempt_count;
+	}
+	if (bpf_ksym_exists(&__preempt_count))
+		return *(const __u32 *)bpf_this_cpu_ptr(&__preempt_count);
+	return 0;
+#endif
+}
+
+static bool in_nmi(void)
+{
+	return preempt_count() & NMI_MASK;
+}
+
+static void count(__u64 *counter)
+{
+	__sync_fetch_and_add(counter, 1);
+}
+
+static void settle(__u32 outcome)
+{
+	if (outcome < NR_OUTCOMES)
+		count(&outcomes[outcome]);
+}
+
+/* Few wake-ups: taskprof looks into the ring buffer every now and then anyway. */
+static __u64 wakeup_flags(void)
+{
+	return bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) >= wakeup_size ?
+	       BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+}
+
+/* Send a sample with its user stack, if it has one, and so settle what became of it. */
+static void send(struct sample *sample, __u32 outcome)
+{
+	__u32 nr_user = outcome == DONE_BY_CALLBACK ? sample->nr_user : 0;
+	__u64 size = sizeof(*sample);
+
+	sample->outcome = outcome;
+	sample->nr_user = nr_user;
+	if (nr_user < MAX_FRAMES)
+		size = offsetof(struct sample, user) + nr_user * sizeof(struct frame);
+	if (bpf_ringbuf_output(&ring, sample, size, wakeup_flags()))
+		outcome = DROP_RING_FULL;
+	settle(outcome);
+}
+
+static void name(struct sample *sample)
+{
+	bpf_get_current_comm(sample->comm, sizeof(sample->comm));
+	sample->cgroup = bpf_get_current_cgroup_id();
+}
+
+/*
+ * The name and the cgroup are those with which the task goes back: one sampled
+ * amid execve() has a new name.
+ */
+static int complete(struct bpf_map *map, void *key, void *value)
+{
+	struct slot *slot = value;
+	struct sample *sample = &slot->sample;
+	struct user_regs now;
+	__u32 outcome = DONE_BY_CALLBACK;
+
+	if (__sync_val_compare_and_swap(&slot->state, WAITING, COMPLETING) != WAITING)
+		return 0;
+	name(sample);
+	get_user_regs(&now);
+	sample->moved = now.ip != slot->regs.ip || now.sp != slot->regs.sp;
+	if (bpf_get_current_task_btf()->self_exec_id != slot->exec_id)
+		outcome = DROP_EXEC;
+	else
+		read_user_stack(sample, &slot->regs);
+	if (__sync_val_compare_and_swap(&slot->state, COMPLETING, SENDING) != COMPLETING)
+		return 0;
+	send(sample, outcome);
+	slot->state = EMPTY;
+	return 0;
+}
+
+/* What is at hand. For a task_work on current the callback comes after this anyway. */
+static __always_inline void begin(void *ctx, struct sample *sample)
+{
+	__u64 ids = bpf_get_current_pid_tgid();
+	long len;
+
+	sample->type = RECORD_SAMPLE;
+	sample->error = 0;
+	sample->pid = ids >> 32;
+	sample->tid = ids;
+	sample->in_nmi = in_nmi();
+	sample->moved = 0;
+	sample->end = END_OF_CHAIN;
+	sample->nr_user = 0;
+	sample->areas_locked = 0;
+	sample->attempt.nr_frames = 0;
+	sample->attempt.nr_build_ids = 0;
+	name(sample);
+	len = bpf_get_stack(ctx, sample->kernel, sizeof(sample->kernel), 0);
+	sample->nr_kernel = len > 0 ? len / sizeof(__u64) : 0;
+}
+
+/* Scheduled before it is filled: until this interrupt ends, its task can't run the callback. */
+static __always_inline void fill(void *ctx, struct slot *slot, struct task_struct *task)
+{
+	if (slot->state == WAITING)
+		send(&slot->sample, DROP_GONE);
+	get_user_regs(&slot->regs);
+	slot->exec_id = task->self_exec_id;
+	slot->start_time = task->start_time;
+	begin(ctx, &slot->sample);
+	if (compare) {
+		try_user_stack(&slot->sample.attempt, &slot->regs);
+		try_build_ids(&slot->sample.attempt, ctx);
+	}
+	slot->state = WAITING;
+}
+
+static __u32 outcome_of(int err)
+{
+	switch (err) {
+	case -EOPNOTSUPP:
+		return DONE_KERNEL_THREAD;
+	case -ESRCH:
+		return DROP_EXITING;
+	case -EBUSY:
+		return DROP_NO_SLOT;
+	default:
+		return DROP_REFUSED;
+	}
+}
+
+/* No callback will come: send what there is. */
+static __always_inline void send_without(void *ctx, int err)
+{
+	__u32 outcome = outcome_of(err);
+	struct sample *sample;
+
+	sample = bpf_ringbuf_reserve(&ring, offsetof(struct sample, user), 0);
+	if (!sample) {
+		settle(DROP_RING_FULL);
+		return;
+	}
+	begin(ctx, sample);
+	sample->outcome = outcome;
+	sample->error = err;
+	bpf_ringbuf_submit(sample, wakeup_flags());
+	settle(outcome);
+	if (outcome == DROP_REFUSED)
+		count(&refused[-err & (NR_ERRORS - 1)]);
+}
+
+/* The slots after the last one that somebody took: the next is free unless its task sleeps. */
+static struct slot *find_slot(struct task_struct *task, int *err)
+{
+	__u32 first = __sync_fetch_and_add(&next_slot, 1), key;
+	struct slot *slot;
+	int i;
+
+	*err = -EBUSY;
+	for (i = 0; i < SLOT_TRIES && *err == -EBUSY; i++) {
+		key = (first + i) % NR_SLOTS;
+		slot = bpf_map_lookup_elem(&slots, &key);
+		if (!slot)
+			break;
+		*err = bpf_task_work_schedule_resume(task, &slot->tw, &slots, complete);
+		if (!*err)
+			return slot;
+	}
+	return NULL;
+}
+
+/* Some kernels find out late that a kernel thread never returns to user mode. */
+static __always_inline int take_sample(void *ctx)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct slot *slot = NULL;
+	int err = -EOPNOTSUPP;
+
+	count(&sampled);
+	if (in_nmi())
+		count(&sampled_in_nmi);
+	if (!(task->flags & PF_KTHREAD))
+		slot = find_slot(task, &err);
+	if (slot)
+		fill(ctx, slot, task);
+	else
+		send_without(ctx, err);
+	return 0;
+}
+
+SEC("perf_event")
+int on_event(void *ctx)
+{
+	return take_sample(ctx);
+}
+
+/* An NMI has several handlers. Idle tasks are not sampled, as with the event. */
+SEC("tp_btf/nmi_handler")
+int BPF_PROG(on_nmi, void *handler, s64 delta_ns, int handled)
+{
+	if (!handled || !bpf_get_current_task_btf()->pid)
+		return 0;
+	return take_sample(ctx);
+}
+
+static bool is_alive(const struct slot *slot)
+{
+	struct task_struct *task = bpf_task_from_pid(slot->sample.tid);
+	bool alive;
+
+	if (!task)
+		return false;
+	alive = task->start_time == slot->start_time;
+	bpf_task_release(task);
+	return alive;
+}
+
+static void collect_slot(struct slot *slot)
+{
+	__u32 state = slot->state;
+
+	if (state == WAITING) {
+		if (__sync_val_compare_and_swap(&slot->state, state, COLLECTED) == state)
+			send(&slot->sample, is_alive(slot) ? DROP_IN_KERNEL : DROP_GONE);
+		else
+			in_callback++;
+	} else if (state == COMPLETING && give_up) {
+		if (__sync_val_compare_and_swap(&slot->state, state, COLLECTED) == state)
+			settle(DROP_UNFINISHED);
+		else
+			in_callback++;
+	} else if (state == COMPLETING || state == SENDING) {
+		in_callback++;
+	}
+}
+
+/* At the end: samples whose callback has not run. taskprof repeats it while callbacks run. */
+SEC("syscall")
+int collect(void *ctx)
+{
+	struct slot *slot;
+	__u32 key;
+	int i;
+
+	in_callback = 0;
+	bpf_for(i, 0, NR_SLOTS) {
+		key = i;
+		slot = bpf_map_lookup_elem(&slots, &key);
+		if (slot)
+			collect_slot(slot);
+	}
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "GPL";

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: (LGPL-2.1 OR BSD-2-Clause) */
+/*
+ * Task work for BPF programs, in one object for every kernel that has it: Linux 6.18
+ * and 6.19, 7.0 and later, and 6.12 with the series that this file comes with.
+ *
+ *	#include <bpf/bpf_task_work.h>	// before vmlinux.h, or instead of it
+ *
+ *	struct elem {
+ *		struct bpf_task_work tw;
+ *		...
+ *	};	// the value of the hash, LRU hash or array "map"
+ *
+ *	static int callback(struct bpf_map *map, void *key, void *value);
+ *
+ *	err = bpf_task_work_schedule_resume(task, &elem->tw, &map, callback);
+ *
+ * bpf_task_work_schedule_signal() is the other way. What both return is told in
+ * Documentation/bpf/task_work.rst; beyond that, BPF_TASK_WORK_ENOSYS tells that this
+ * kernel has no task work, and so does bpf_task_work_supported() beforehand. The
+ * program loads there all the same. This takes libbpf 1.3 or later.
+ *
+ * User space asks the kernel's types, not its version, as distributions add features:
+ *
+ *	btf__find_by_name_kind(vmlinux_btf, "bpf_task_work_schedule_signal", BTF_KIND_FUNC)
+ *
+ * is positive on 7.0 and later and on 6.12; on 6.18 and 6.19 it is so for the name with
+ * "_impl" behind it. 7.x has types for that one, too, and yet nobody can call it.
+ *
+ * struct bpf_task_work is defined here if this header comes before vmlinux.h: it then
+ * includes that itself (or <linux/bpf.h>, if there is none) and keeps whatever that has
+ * under the same name out of the way. No file can ask whether a type is defined. So
+ * behind a vmlinux.h that lacks it, of an older kernel, define BPF_TASK_WORK_TYPES before
+ * this is included. With one that has it there is nothing to do.
+ *
+ * The kernel is asked for the functions by names with a ___flavour, which libbpf strips.
+ * A loader that doesn't finds none of these, so that the program takes the kernel for one
+ * without task work. It wants BPF_TASK_WORK_NO_FLAVOURS defined, and then this header
+ * before vmlinux.h (or BPF_NO_KFUNC_PROTOTYPES). cilium/ebpf 0.22 also refuses a program
+ * that merely names a function whose prototype differs, be it weak: the one with "_impl"
+ * on 7.x. For that, write two programs around one body, with "impl" a constant in each,
+ *
+ *	bpf_task_work_schedule_resume_as(impl, task, &elem->tw, &map, callback);
+ *
+ * and load the one for "false" if the types above have the name without "_impl".
+ */
+#ifndef __BPF_TASK_WORK_H__
+#define __BPF_TASK_WORK_H__
+
+/* The second name is that of the file in the kernel's source. */
+#if !defined(__VMLINUX_H__) && !defined(__LINUX_BPF_H__) && !defined(_UAPI__LINUX_BPF_H__)
+#define bpf_task_work bpf_task_work___vmlinux
+#define bpf_task_work_callback_t bpf_task_work_callback_t___vmlinux
+#ifdef BPF_TASK_WORK_NO_FLAVOURS
+#define bpf_task_work_schedule_signal bpf_task_work_schedule_signal___vmlinux
+#define bpf_task_work_schedule_resume bpf_task_work_schedule_resume___vmlinux
+#define bpf_task_work_schedule_signal_impl bpf_task_work_schedule_signal_impl___vmlinux
+#define bpf_task_work_schedule_resume_impl bpf_task_work_schedule_resume_impl___vmlinux
+#endif
+#if __has_include("vmlinux.h")
+#include "vmlinux.h"
+#else
+#include <linux/bpf.h>
+#endif
+#undef bpf_task_work
+#undef bpf_task_work_callback_t
+#undef bpf_task_work_schedule_signal
+#undef bpf_task_work_schedule_resume
+#undef bpf_task_work_schedule_signal_impl
+#undef bpf_task_work_schedule_resume_impl
+#undef BPF_TASK_WORK_TYPES
+#define BPF_TASK_WORK_TYPES
+#elif defined(BPF_TASK_WORK_NO_FLAVOURS) && defined(__VMLINUX_H__) && \
+	!defined(BPF_NO_KFUNC_PROTOTYPES)
+#error "vmlinux.h may have declared the functions: include bpf_task_work.h before it"
+#endif
+
+#include <bpf/bpf_helpers.h>
+
+struct task_struct;
+struct bpf_map;
+
+#ifdef BPF_TASK_WORK_TYPES
+struct bpf_task_work {
+	__u64 __opaque;
+};
+
+typedef int (*bpf_task_work_callback_t)(struct bpf_map *map, void *key, void *value);
+#endif
+
+/* On every architecture, and no value that the kernel's functions return. */
+#define BPF_TASK_WORK_ENOSYS (-38)
+
+/*
+ * Loaders compare the kinds of the arguments with the kernel's, through pointers, and a
+ * struct that is only declared is of another kind. So these prototypes name one with a
+ * body, whatever the program knows of struct task_struct and struct bpf_map.
+ */
+struct __bpf_task_work_arg {
+};
+
+typedef int (*__bpf_task_work_fn)(struct __bpf_task_work_arg *map, void *key, void *value);
+
+#ifdef BPF_TASK_WORK_NO_FLAVOURS
+#define __bpf_task_work_signal4 bpf_task_work_schedule_signal
+#define __bpf_task_work_resume4 bpf_task_work_schedule_resume
+#define __bpf_task_work_signal5 bpf_task_work_schedule_signal_impl
+#define __bpf_task_work_resume5 bpf_task_work_schedule_resume_impl
+#else
+#define __bpf_task_work_signal4 bpf_task_work_schedule_signal___args4
+#define __bpf_task_work_resume4 bpf_task_work_schedule_resume___args4
+#define __bpf_task_work_signal5 bpf_task_work_schedule_signal_impl___args5
+#define __bpf_task_work_resume5 bpf_task_work_schedule_resume_impl___args5
+#endif
+
+int __bpf_task_work_signal4(struct __bpf_task_work_arg *task, struct bpf_task_work *tw,
+			    void *map, __bpf_task_work_fn callback) __ksym __weak;
+int __bpf_task_work_resume4(struct __bpf_task_work_arg *task, struct bpf_task_work *tw,
+			    void *map, __bpf_task_work_fn callback) __ksym __weak;
+int __bpf_task_work_signal5(struct __bpf_task_work_arg *task, struct bpf_task_work *tw,
+			    void *map, __bpf_task_work_fn callback, void *aux) __ksym __weak;
+int __bpf_task_work_resume5(struct __bpf_task_work_arg *task, struct bpf_task_work *tw,
+			    void *map, __bpf_task_work_fn callback, void *aux) __ksym __weak;
+
+/* Which functions a program names is known when it is compiled: impl is 0, 1, or this. */
+#define __BPF_TASK_WORK_ANY 2
+
+static __always_inline int
+__bpf_task_work_signal(int impl, struct task_struct *task, struct bpf_task_work *tw, void *map,
+		       int (*callback)(struct bpf_map *map, void *key, void *value))
+{
+	struct __bpf_task_work_arg *arg = (struct __bpf_task_work_arg *)task;
+	__bpf_task_work_fn fn = (__bpf_task_work_fn)callback;
+
+	if (impl != 1 && bpf_ksym_exists(__bpf_task_work_signal4))
+		return __bpf_task_work_signal4(arg, tw, map, fn);
+	if (impl != 0 && bpf_ksym_exists(__bpf_task_work_signal5))
+		return __bpf_task_work_signal5(arg, tw, map, fn, (void *)0);
+	return BPF_TASK_WORK_ENOSYS;
+}
+
+static __always_inline int
+__bpf_task_work_resume(int impl, struct task_struct *task, struct bpf_task_work *tw, void *map,
+		       int (*callback)(struct bpf_map *map, void *key, void *value))
+{
+	struct __bpf_task_work_arg *arg = (struct __bpf_task_work_arg *)task;
+	__bpf_task_work_fn fn = (__bpf_task_work_fn)callback;
+
+	if (impl != 1 && bpf_ksym_exists(__bpf_task_work_resume4))
+		return __bpf_task_work_resume4(arg, tw, map, fn);
+	if (impl != 0 && bpf_ksym_exists(__bpf_task_work_resume5))
+		return __bpf_task_work_resume5(arg, tw, map, fn, (void *)0);
+	return BPF_TASK_WORK_ENOSYS;
+}
+
+/*
+ * Whether the running kernel has task work. Without the barriers the compiler would look
+ * at the bits of both addresses at once, which the verifier does not let it.
+ */
+static __always_inline int bpf_task_work_supported(void)
+{
+	int args4 = bpf_ksym_exists(__bpf_task_work_signal4);
+	int args5 = bpf_ksym_exists(__bpf_task_work_signal5);
+
+	barrier_var(args4);
+	barrier_var(args5);
+	return args4 || args5;
+}
+
+/* Macros, as vmlinux.h may have functions of these names. */
+#define bpf_task_work_schedule_signal(task, tw, map, callback) \
+	__bpf_task_work_signal(__BPF_TASK_WORK_ANY, task, tw, map, callback)
+#define bpf_task_work_schedule_resume(task, tw, map, callback) \
+	__bpf_task_work_resume(__BPF_TASK_WORK_ANY, task, tw, map, callback)
+#define bpf_task_work_schedule_signal_as(impl, task, tw, map, callback) \
+	__bpf_task_work_signal(!!(impl), task, tw, map, callback)
+#define bpf_task_work_schedule_resume_as(impl, task, tw, map, callback) \
+	__bpf_task_work_resume(!!(impl), task, tw, map, callback)
+
+#endif
