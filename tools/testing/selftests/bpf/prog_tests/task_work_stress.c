@@ -183,7 +183,7 @@ static void check(struct task_work_stress *skel, bool may_delete)
 	int scheduled = scheduled_in_all(bss);
 	unsigned int i;
 
-	printf("scheduled %d: ran %d, cancelled %d (misses %d); refused %d, %d for want of memory\n",
+	printf("scheduled %d: ran %d, cancelled %d (misses %d); refused %d, %d without memory\n",
 	       scheduled, bss->ran, bss->cancelled, missed, bss->busy + bss->no_memory,
 	       bss->no_memory);
 
