@@ -44,7 +44,7 @@ STRIP     := llvm-strip-19
 
 # What Debian 12 and 13 call what the build and the guest need. SRC= is a kernel source of your own.
 PACKAGES  := $(if $(SRC),,$(shell awk '$$1 == "package" { print $$2 }' base)) bc bison busybox-static clang-19 flex gcc git \
-	     libc6-dev libelf-dev $(if $(LLVM),lld$(LLVM)) llvm-19 make pahole python3 qemu-system-x86 rsync xz-utils zlib1g-dev
+	     libc6-dev libelf-dev $(if $(LLVM),lld$(LLVM)) llvm-19 make pahole patch python3 qemu-system-x86 rsync xz-utils zlib1g-dev
 # What else the kernel's own packaging needs.
 PACKAGERS := cpio debhelper dpkg-dev kmod libssl-dev openssl $(if $(filter vm,$(FLAVOUR)),,linux-config-6.12)
 CHECKERS  := perl python3-git python3-ply shellcheck sparse
