@@ -70,8 +70,8 @@ test: selftests ## the tests, from nothing; T=task_work only some; JSON=file, JU
 test-all: ## the tests on every variant of the kernel, and a table
 	@MAKE='$(MAKE)' vm/test-all $(VARIANTS)
 
-test-kernels: selftests ## the header on our kernel and on the distribution's of 6.12, 6.18, 6.19 and 7.x, and a table
-	@MAKE='$(MAKE)' CLANG=$(CLANG) vm/test-kernels $(O)
+test-kernels: selftests taskprof ## the header on our kernel and on the distribution's of 6.12, 6.18, 6.19 and 7.x, and a table
+	@MAKE='$(MAKE)' CLANG=$(CLANG) vm/test-kernels $(O) $(TASKPROF)
 
 bench: bench-selftests $(filter mainline,$(VS)) ## what task work costs, counted in instructions if emulated; VS=image: on that kernel, too; VS=mainline
 	@CLANG=$(CLANG) vm/bench $(O) $(VS:mainline=$(MAINLINE)/objects/arch/x86/boot/bzImage)
