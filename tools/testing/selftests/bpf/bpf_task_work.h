@@ -15,9 +15,11 @@
  *	err = bpf_task_work_schedule_resume(task, &elem->tw, &map, callback);
  *
  * bpf_task_work_schedule_signal() is the other way. What both return is told in
- * Documentation/bpf/task_work.rst; beyond that, BPF_TASK_WORK_ENOSYS tells that this
- * kernel has no task work, and so does bpf_task_work_supported() beforehand. The
- * program loads there all the same. This takes libbpf 1.3 or later.
+ * Documentation/bpf/task_work.rst, and what of that not to rely on elsewhere; beyond
+ * that, BPF_TASK_WORK_ENOSYS tells that this kernel has no task work, and so does
+ * bpf_task_work_supported() beforehand. The program loads there all the same. This
+ * takes libbpf 1.3 or later. The program's own declarations of these functions have to
+ * go: they are macros here.
  *
  * User space asks the kernel's types, not its version, as distributions add features:
  *
@@ -28,9 +30,10 @@
  *
  * struct bpf_task_work is defined here if this header comes before vmlinux.h: it then
  * includes that itself (or <linux/bpf.h>, if there is none) and keeps whatever that has
- * under the same name out of the way. No file can ask whether a type is defined. So
- * behind a vmlinux.h that lacks it, of an older kernel, define BPF_TASK_WORK_TYPES before
- * this is included. With one that has it there is nothing to do.
+ * under the same name out of the way. A vmlinux.h under another name has to come first.
+ * No file can ask whether a type is defined. So behind a vmlinux.h that lacks it, of an
+ * older kernel, define BPF_TASK_WORK_TYPES before this is included. With one that has it
+ * there is nothing to do.
  *
  * The kernel is asked for the functions by names with a ___flavour, which libbpf strips.
  * A loader that doesn't finds none of these, so that the program takes the kernel for one
@@ -75,6 +78,12 @@
 #endif
 
 #include <bpf/bpf_helpers.h>
+#if __has_include(<bpf/libbpf_version.h>)
+#include <bpf/libbpf_version.h>
+#if LIBBPF_MAJOR_VERSION < 1 || (LIBBPF_MAJOR_VERSION == 1 && LIBBPF_MINOR_VERSION < 3)
+#error "bpf_task_work.h needs libbpf 1.3 or later"
+#endif
+#endif
 
 struct task_struct;
 struct bpf_map;

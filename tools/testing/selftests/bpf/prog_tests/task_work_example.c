@@ -51,21 +51,99 @@ static void sample_spinner(struct task_work_example *skel, struct spinner *spinn
 	ring_buffer__free(stacks);
 }
 
+static void sample_and_end(struct task_work_example *skel)
+{
+	struct spinner spinner = {};
+	int tid;
+
+	if (!ASSERT_OK(target_start(&spinner.target), "thread"))
+		return;
+	tid = spinner.target.tid;
+	sample_spinner(skel, &spinner);
+	target_stop(&spinner.target);
+	ASSERT_TRUE(wait_for(find_element(skel, tid) == -ENOENT), "forgotten");
+}
+
+/* In memory that the child shares. */
+struct executor {
+	int tid;
+	bool go;
+};
+
+static void *execute(void *arg)
+{
+	struct executor *executor = arg;
+
+	WRITE_ONCE(executor->tid, syscall(__NR_gettid));
+	if (wait_for(READ_ONCE(executor->go)))
+		execl("/bin/true", "true", NULL);
+	_exit(1);
+}
+
+/* The thread is not the first of its process, and takes over the ID of that one. */
+static int execute_in_thread(struct executor *executor)
+{
+	pthread_t thread;
+
+	if (pthread_create(&thread, NULL, execute, executor))
+		return 1;
+	pthread_join(thread, NULL);
+	return 1;
+}
+
+static void keep_element(struct task_work_example *skel, int tid)
+{
+	char value[bpf_map__value_size(skel->maps.threads)];
+
+	memset(value, 0, sizeof(value));
+	ASSERT_OK(bpf_map_update_elem(bpf_map__fd(skel->maps.threads), &tid, value, BPF_NOEXIST),
+		  "element");
+}
+
+static void change_id(struct task_work_example *skel, struct executor *executor)
+{
+	int status = -1;
+	pid_t pid;
+
+	pid = fork();
+	if (!pid)
+		_exit(execute_in_thread(executor));
+	if (!ASSERT_GT(pid, 0, "fork"))
+		return;
+	if (ASSERT_TRUE(wait_for(READ_ONCE(executor->tid)), "thread of the child"))
+		keep_element(skel, executor->tid);
+	WRITE_ONCE(executor->go, true);
+	ASSERT_EQ(waitpid(pid, &status, 0), pid, "wait");
+	ASSERT_OK(status, "child");
+	ASSERT_NEQ(executor->tid, pid, "ID of the thread");
+	ASSERT_EQ(find_element(skel, executor->tid), -ENOENT, "forgotten");
+}
+
+static void execute_and_end(struct task_work_example *skel)
+{
+	struct executor *executor = mmap(NULL, sizeof(*executor), PROT_READ | PROT_WRITE,
+					 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (!ASSERT_NEQ(executor, MAP_FAILED, "mmap"))
+		return;
+	change_id(skel, executor);
+	munmap(executor, sizeof(*executor));
+}
+
 void test_task_work_example(void)
 {
 	struct task_work_example *skel = task_work_example__open_and_load();
-	struct spinner spinner = {};
-	int tid;
 
 	if (!ASSERT_OK_PTR(skel, "load"))
 		return;
 	skel->links.forget = bpf_program__attach(skel->progs.forget);
+	skel->links.forget_id = bpf_program__attach(skel->progs.forget_id);
 	if (ASSERT_OK_PTR(skel->links.forget, "attach forget") &&
-	    ASSERT_OK(target_start(&spinner.target), "thread")) {
-		tid = spinner.target.tid;
-		sample_spinner(skel, &spinner);
-		target_stop(&spinner.target);
-		ASSERT_TRUE(wait_for(find_element(skel, tid) == -ENOENT), "forgotten");
+	    ASSERT_OK_PTR(skel->links.forget_id, "attach forget_id")) {
+		if (test__start_subtest("sample"))
+			sample_and_end(skel);
+		if (test__start_subtest("execve"))
+			execute_and_end(skel);
 	}
 	task_work_example__destroy(skel);
 }

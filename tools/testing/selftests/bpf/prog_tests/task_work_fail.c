@@ -79,6 +79,8 @@ static const struct map_case {
 	{ "create_lru_hash", BPF_MAP_TYPE_LRU_HASH },
 	{ "create_array", BPF_MAP_TYPE_ARRAY },
 	{ "create_mmapable_array", BPF_MAP_TYPE_ARRAY, BPF_F_MMAPABLE, true },
+	{ "create_read_only_hash", BPF_MAP_TYPE_HASH, BPF_F_RDONLY_PROG, true },
+	{ "create_write_only_array", BPF_MAP_TYPE_ARRAY, BPF_F_WRONLY_PROG, true },
 	{ "create_percpu_hash", BPF_MAP_TYPE_PERCPU_HASH, 0, true },
 	{ "create_lru_percpu_hash", BPF_MAP_TYPE_LRU_PERCPU_HASH, 0, true },
 	{ "create_percpu_array", BPF_MAP_TYPE_PERCPU_ARRAY, 0, true },

@@ -145,19 +145,34 @@ static void check_absence(struct bpf_object *obj)
 	test__skip();
 }
 
+/* libbpf says why: the kernel has no such name, or nothing for programs behind it. */
+static void load_what_is_lacking(struct bpf_object *obj, bool may_lack_name)
+{
+	char *log;
+	int err;
+
+	if (!ASSERT_OK(start_libbpf_log_capture(), "capture what libbpf says"))
+		return;
+	err = bpf_object__load(obj);
+	log = stop_libbpf_log_capture();
+	ASSERT_ERR(err, "load of what the kernel lacks");
+	if (ASSERT_OK_PTR(log, "log") &&
+	    !(may_lack_name && strstr(log, "not found in kernel or module BTFs")))
+		ASSERT_HAS_SUBSTR(log, "incompatible with vmlinux", "log");
+	free(log);
+}
+
 static void run_case(const struct object *object, const struct how *how, int offered)
 {
 	struct bpf_object *obj = open_object(object, how->name);
-	int err;
 
 	if (!obj)
 		return;
 	offered &= object->needs & how->needs;
-	err = bpf_object__load(obj);
 	if (!offered && !object->weak) {
-		ASSERT_ERR(err, "load of what the kernel lacks");
+		load_what_is_lacking(obj, true);
 		test__skip();
-	} else if (ASSERT_OK(err, "load") && arm(obj)) {
+	} else if (ASSERT_OK(bpf_object__load(obj), "load") && arm(obj)) {
 		trigger(obj, bpf_object__find_program_by_name(obj, how->name));
 		if (offered)
 			check_callback(obj);
@@ -181,6 +196,22 @@ static void check_supported(const struct object *object, int offered)
 	bpf_object__close(obj);
 }
 
+/* Not by the header: what one gets for a prototype that looks right and is not. */
+static void check_typed(int offered)
+{
+	const struct object object = { .file = "task_work_typed.bpf.o" };
+	struct bpf_object *obj;
+
+	if (!(offered & ARGS4)) {
+		test__skip();
+		return;
+	}
+	obj = open_object(&object, "by_signal");
+	if (obj)
+		load_what_is_lacking(obj, false);
+	bpf_object__close(obj);
+}
+
 void test_task_work_header(void)
 {
 	int offered = offered_by_kernel();
@@ -197,4 +228,6 @@ void test_task_work_header(void)
 		if (objects[i].weak && test__start_subtest(name))
 			check_supported(&objects[i], offered);
 	}
+	if (test__start_subtest("typed_args4"))
+		check_typed(offered);
 }

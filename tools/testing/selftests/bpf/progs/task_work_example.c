@@ -91,3 +91,14 @@ int BPF_PROG(forget, struct task_struct *task)
 	bpf_map_delete_elem(&threads, &tid);
 	return 0;
 }
+
+/* execve() gives any thread of a process the ID of the first. */
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(forget_id, struct task_struct *task, pid_t old_tid)
+{
+	__u32 tid = old_tid;
+
+	if (old_tid != task->pid)
+		bpf_map_delete_elem(&threads, &tid);
+	return 0;
+}

@@ -34,6 +34,13 @@ struct {
 	__type(value, __u64);
 } plain_map SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct bpf_task_work);
+} bare_map SEC(".maps");
+
 /* libbpf does not know what its values are. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -171,6 +178,19 @@ int task_that_may_be_null(void *ctx)
 }
 
 SEC("tc")
+__failure __msg("arg#0 pointer type STRUCT task_struct must point to scalar, or struct with scalar")
+TAKES_TASK
+int task_as_number(void *ctx)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct elem *elem = lookup(map);
+
+	if (elem)
+		bpf_task_work_schedule_signal(task, &elem->tw, &map, callback);
+	return 0;
+}
+
+SEC("tc")
 __failure __msg("R1 must be referenced or trusted")
 TAKES_TASK
 int untrusted_task(void *ctx)
@@ -295,6 +315,19 @@ int map_without_field(void *ctx)
 	if (value)
 		bpf_task_work_schedule_signal(bpf_get_current_task_btf(), value, &plain_map,
 					      callback);
+	return 0;
+}
+
+/* The field has to be a member of the value. */
+SEC("tc")
+__failure __msg("map 'bare_map' has no valid bpf_task_work")
+TAKES_FIELD
+int value_is_field(void *ctx)
+{
+	struct bpf_task_work *tw = lookup(bare_map);
+
+	if (tw)
+		bpf_task_work_schedule_signal(bpf_get_current_task_btf(), tw, &bare_map, callback);
 	return 0;
 }
 

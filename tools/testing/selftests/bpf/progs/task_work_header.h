@@ -66,8 +66,7 @@ int by_signal(void *ctx)
 	return 0;
 }
 
-SEC("syscall")
-int by_resume(void *ctx)
+static __always_inline int resume(void)
 {
 	struct header_elem *elem = armed_elem();
 
@@ -77,15 +76,16 @@ int by_resume(void *ctx)
 	return 0;
 }
 
+SEC("syscall")
+int by_resume(void *ctx)
+{
+	return resume();
+}
+
 SEC("perf_event")
 int by_sample(void *ctx)
 {
-	struct header_elem *elem = armed_elem();
-
-	if (elem)
-		elem->ret = SCHEDULE_RESUME(bpf_get_current_task_btf(), &elem->tw, &elems,
-					    callback);
-	return 0;
+	return resume();
 }
 
 #ifdef __BPF_TASK_WORK_H__

@@ -45,6 +45,8 @@ STORAGE(task_storage, TASK_STORAGE);
 STORAGE(cgrp_storage, CGRP_STORAGE);
 
 MAP(mmapable, ARRAY, BPF_F_MMAPABLE, struct elem);
+MAP(only_read, HASH, BPF_F_RDONLY_PROG, struct elem);
+MAP(only_written, ARRAY, BPF_F_WRONLY_PROG, struct elem);
 MAP(two_fields, ARRAY, 0, struct two);
 MAP(array_of_fields, ARRAY, 0, struct several);
 
@@ -132,6 +134,26 @@ TAKES_FIELD
 int in_mmapable_array(void *ctx)
 {
 	return schedule(&mmapable);
+}
+
+SEC("raw_tp")
+__failure
+__msg("map 'only_read' can't hold a bpf_task_work: maps that programs only read or only write ")
+__msg("can't, only other hash, LRU hash and array maps can")
+TAKES_FIELD
+int in_read_only_hash(void *ctx)
+{
+	return schedule(&only_read);
+}
+
+SEC("raw_tp")
+__failure
+__msg("map 'only_written' can't hold a bpf_task_work: maps that programs only read or only write ")
+__msg("can't, only other hash, LRU hash and array maps can")
+TAKES_FIELD
+int in_write_only_array(void *ctx)
+{
+	return schedule(&only_written);
 }
 
 SEC("raw_tp")
