@@ -14,6 +14,7 @@ prefix ?= /usr
 JSON ?=
 JUNIT ?=
 FLAVOUR ?= cloud-amd64
+RUNNER ?= test_progs
 
 # What is given to this make is not for the kernel's, to which M= is a directory of modules.
 MAKEOVERRIDES :=
@@ -63,9 +64,9 @@ demo: taskprof ## the main job, from nothing: profile short-lived processes, cou
 	@vm/packages libdevel-nytprof-perl
 	@vm/demo $(IMAGE) $(TASKPROF) build
 
-test: selftests ## the tests, from nothing; T=task_work only some; JSON=file, JUNIT=file: the results for machines
+test: selftests ## the tests, from nothing; T=task_work only some; RUNNER=test_progs-no_alu32; JSON=file, JUNIT=file: results for machines
 	@$(if $(JUNIT),vm/packages python3-junitparser)
-	@JSON='$(JSON)' JUNIT='$(JUNIT)' vm/test $(O) '$(T)'
+	@RUNNER='$(RUNNER)' JSON='$(JSON)' JUNIT='$(JUNIT)' vm/test $(O) '$(T)'
 
 test-all: ## the tests on every variant of the kernel, and a table
 	@MAKE='$(MAKE)' vm/test-all $(VARIANTS)
@@ -152,7 +153,7 @@ kernel: config
 	@vm/stage kernel $(MAKE) -C $(LINUX) O=$(O) $(KERNEL_MAKE) -j$(J)
 
 selftests: kernel
-	@vm/stage selftests vm/selftests $(LINUX) $(O) test_progs CLANG=$(CLANG) LLVM_STRIP=$(STRIP) -j$(J)
+	@vm/stage selftests vm/selftests $(LINUX) $(O) $(RUNNER) CLANG=$(CLANG) LLVM_STRIP=$(STRIP) -j$(J)
 
 bench-selftests: kernel
 	@vm/stage bench vm/selftests $(LINUX) $(O) bench CLANG=$(CLANG) LLVM_STRIP=$(STRIP) -j$(J)
