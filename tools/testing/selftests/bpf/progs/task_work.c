@@ -16,7 +16,7 @@ struct task_work_key key;
 const void *user_ptr;
 int scheduler_tid;
 int target_tid; /* 0: the scheduling thread itself */
-int armed;
+__u64 armed; /* 64 bits: a swap of 32 needs alu32 */
 
 /* What came of it: read by the test. */
 int schedule_ret;

@@ -50,7 +50,7 @@ __u32 slot_nr;
 int mode;
 int pid;
 int sampled_tid;
-int armed;
+__u64 armed; /* 64 bits: a swap of 32 needs alu32 */
 const void *user_ptr;
 __u32 callee_nr;
 

@@ -36,12 +36,12 @@ struct {
 /* set by the test */
 const void *user_ptr;
 
-/* read by the test; events is a clock */
-int events;
+/* read by the test; events is a clock (64 bits: what an add of 32 returns needs alu32) */
+__u64 events;
+__u64 callback_ended;
+__u64 watched_cancelled;
+__u64 watched_freed;
 int callback_sections;
-int callback_ended;
-int watched_cancelled;
-int watched_freed;
 int other_freed;
 
 static __u32 zero;

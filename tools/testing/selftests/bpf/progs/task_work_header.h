@@ -11,7 +11,7 @@ struct header_elem {
 	__u64 user_ptr;
 	struct bpf_task_work tw;
 	char text[16];
-	__u32 armed;
+	__u64 armed;	/* 64 bits: a swap of 32 needs alu32 */
 	__s32 ret;	/* of the schedule */
 	__s32 copied;	/* by the callback */
 	__u32 tid;	/* of the callback */

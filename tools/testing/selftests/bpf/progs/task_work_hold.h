@@ -11,8 +11,9 @@ int entered;
 
 static bool has_to_wait(void)
 {
-	/* atomic, or the compiler looks but once */
-	return !__sync_fetch_and_add(&may_go_on, 0);
+	/* or the compiler looks but once */
+	barrier();
+	return !may_go_on;
 }
 
 static long look(__u32 i, void *ctx)

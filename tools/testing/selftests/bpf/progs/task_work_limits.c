@@ -43,7 +43,7 @@ struct {
 /* set by the test */
 int nr_counted;
 int target_tid;
-int armed;
+__u64 armed; /* 64 bits: a swap of 32 needs alu32 */
 int stop;
 
 /* read by the test */

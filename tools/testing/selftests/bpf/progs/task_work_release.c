@@ -27,7 +27,7 @@ struct task_work_key key;
 int target_tid;
 long syscall_nr;
 const void *user_ptr;
-int armed;
+__u64 armed; /* 64 bits: a swap of 32 needs alu32 */
 
 /* read by the test */
 int ran;

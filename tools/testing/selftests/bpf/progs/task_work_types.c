@@ -24,7 +24,7 @@ struct {
 /* set by the test */
 int tid;
 __u32 slot_nr;
-int armed;
+__u64 armed; /* 64 bits: a swap of 32 needs alu32 */
 
 /* read by the test */
 int schedule_ret;
