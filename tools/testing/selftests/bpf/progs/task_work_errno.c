@@ -8,7 +8,7 @@ char _license[] SEC("license") = "GPL";
 #define NR_SLOTS 8
 #define NR_MANY 4096
 
-struct slot {
+struct errno_slot {
 	struct bpf_task_work tw;
 };
 
@@ -16,7 +16,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, NR_SLOTS);
 	__type(key, __u32);
-	__type(value, struct slot);
+	__type(value, struct errno_slot);
 } slots SEC(".maps");
 
 /* More of them than the allocator keeps at hand for one CPU. */
@@ -24,7 +24,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, NR_MANY);
 	__type(key, __u32);
-	__type(value, struct slot);
+	__type(value, struct errno_slot);
 } many SEC(".maps");
 
 struct kept_task {
@@ -80,7 +80,7 @@ static int count(struct bpf_map *map, void *key, void *value)
 	return 0;
 }
 
-static int schedule(struct task_struct *task, struct slot *slot)
+static int schedule(struct task_struct *task, struct errno_slot *slot)
 {
 	if (mode == MODE_SIGNAL)
 		return bpf_task_work_schedule_signal(task, &slot->tw, &slots, count);
@@ -91,7 +91,7 @@ static int schedule(struct task_struct *task, struct slot *slot)
 SEC("syscall")
 int schedule_current(void *ctx)
 {
-	struct slot *slot = bpf_map_lookup_elem(&slots, &slot_nr);
+	struct errno_slot *slot = bpf_map_lookup_elem(&slots, &slot_nr);
 
 	return slot ? schedule(bpf_get_current_task_btf(), slot) : -ENOENT;
 }
@@ -101,7 +101,7 @@ SEC("syscall")
 int schedule_twice(void *ctx)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct slot *slot = bpf_map_lookup_elem(&slots, &slot_nr);
+	struct errno_slot *slot = bpf_map_lookup_elem(&slots, &slot_nr);
 
 	if (!slot)
 		return -ENOENT;
@@ -113,7 +113,7 @@ int schedule_twice(void *ctx)
 SEC("?lsm/task_alloc")
 int BPF_PROG(schedule_unborn, struct task_struct *task, unsigned long clone_flags)
 {
-	struct slot *slot = bpf_map_lookup_elem(&slots, &slot_nr);
+	struct errno_slot *slot = bpf_map_lookup_elem(&slots, &slot_nr);
 
 	if (slot && current_tid() == sampled_tid)
 		ret_unborn = schedule(task, slot);
@@ -124,7 +124,7 @@ int BPF_PROG(schedule_unborn, struct task_struct *task, unsigned long clone_flag
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(schedule_newborn, struct task_struct *parent, struct task_struct *child)
 {
-	struct slot *slot = bpf_map_lookup_elem(&slots, &slot_nr);
+	struct errno_slot *slot = bpf_map_lookup_elem(&slots, &slot_nr);
 
 	if (slot && parent->pid == sampled_tid)
 		ret_newborn = schedule(child, slot);
@@ -133,7 +133,7 @@ int BPF_PROG(schedule_newborn, struct task_struct *parent, struct task_struct *c
 
 static int reschedule(struct bpf_map *map, void *key, void *value)
 {
-	struct slot *slot = value;
+	struct errno_slot *slot = value;
 
 	ret_in_callback = bpf_task_work_schedule_resume(bpf_get_current_task_btf(), &slot->tw,
 							map, count);
@@ -145,7 +145,7 @@ static int reschedule(struct bpf_map *map, void *key, void *value)
 SEC("syscall")
 int schedule_in_callback(void *ctx)
 {
-	struct slot *slot = bpf_map_lookup_elem(&slots, &slot_nr);
+	struct errno_slot *slot = bpf_map_lookup_elem(&slots, &slot_nr);
 
 	if (!slot)
 		return -ENOENT;
@@ -166,7 +166,7 @@ static int read_user(struct bpf_map *map, void *key, void *value)
 SEC("syscall")
 int schedule_sleeper(void *ctx)
 {
-	struct slot *slot = bpf_map_lookup_elem(&slots, &slot_nr);
+	struct errno_slot *slot = bpf_map_lookup_elem(&slots, &slot_nr);
 
 	if (!slot)
 		return -ENOENT;
@@ -178,7 +178,7 @@ int schedule_sleeper(void *ctx)
 SEC("syscall")
 int schedule_pid(void *ctx)
 {
-	struct slot *slot = bpf_map_lookup_elem(&slots, &slot_nr);
+	struct errno_slot *slot = bpf_map_lookup_elem(&slots, &slot_nr);
 	struct task_struct *task;
 	int err;
 
@@ -213,7 +213,7 @@ int keep_pid(void *ctx)
 SEC("syscall")
 int schedule_kept(void *ctx)
 {
-	struct slot *slot = bpf_map_lookup_elem(&slots, &slot_nr);
+	struct errno_slot *slot = bpf_map_lookup_elem(&slots, &slot_nr);
 	struct kept_task *keeper;
 	struct task_struct *task;
 	__u32 zero = 0;
@@ -234,7 +234,7 @@ int schedule_kept(void *ctx)
 SEC("tp_btf/sched_switch")
 int BPF_PROG(schedule_idle, bool preempt, struct task_struct *prev, struct task_struct *next)
 {
-	struct slot *slot = bpf_map_lookup_elem(&slots, &slot_nr);
+	struct errno_slot *slot = bpf_map_lookup_elem(&slots, &slot_nr);
 
 	if (!slot || next->pid || __sync_val_compare_and_swap(&armed, 1, 0) != 1)
 		return 0;
@@ -247,7 +247,7 @@ int BPF_PROG(schedule_idle, bool preempt, struct task_struct *prev, struct task_
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(schedule_exiting, struct task_struct *task)
 {
-	struct slot *slot = bpf_map_lookup_elem(&slots, &slot_nr);
+	struct errno_slot *slot = bpf_map_lookup_elem(&slots, &slot_nr);
 
 	if (slot && current_tid() == pid)
 		ret_exiting = schedule(bpf_get_current_task_btf(), slot);
@@ -258,7 +258,7 @@ int BPF_PROG(schedule_exiting, struct task_struct *task)
 SEC("tp_btf/signal_generate")
 int BPF_PROG(schedule_killed, int sig, struct kernel_siginfo *info, struct task_struct *task)
 {
-	struct slot *slot = bpf_map_lookup_elem(&slots, &slot_nr);
+	struct errno_slot *slot = bpf_map_lookup_elem(&slots, &slot_nr);
 
 	if (slot && task->pid == pid && sig == 9 /* SIGKILL */)
 		ret_killed = schedule(task, slot);
@@ -276,7 +276,7 @@ int schedule_many(void *ctx)
 		return 0;
 	bpf_for(i, 0, NR_MANY) {
 		__u32 nr = i;
-		struct slot *slot = bpf_map_lookup_elem(&many, &nr);
+		struct errno_slot *slot = bpf_map_lookup_elem(&many, &nr);
 
 		if (!slot)
 			break;
@@ -297,7 +297,7 @@ SEC("syscall")
 int schedule_refused(void *ctx)
 {
 	__u32 nr = first_refused;
-	struct slot *slot = bpf_map_lookup_elem(&many, &nr);
+	struct errno_slot *slot = bpf_map_lookup_elem(&many, &nr);
 
 	if (!slot)
 		return -ENOENT;
@@ -311,7 +311,7 @@ int schedule_refused(void *ctx)
 SEC("raw_tp")
 int callee(void *ctx)
 {
-	struct slot *slot = bpf_map_lookup_elem(&slots, &slot_nr);
+	struct errno_slot *slot = bpf_map_lookup_elem(&slots, &slot_nr);
 
 	wait_for_test();
 	return slot ? schedule(bpf_get_current_task_btf(), slot) : -ENOENT;

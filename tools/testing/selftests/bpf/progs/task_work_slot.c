@@ -6,7 +6,7 @@ char _license[] SEC("license") = "GPL";
 
 #define NR_LINKS 8
 
-struct link {
+struct chain_link {
 	struct bpf_task_work tw;
 };
 
@@ -14,7 +14,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, NR_LINKS);
 	__type(key, __u32);
-	__type(value, struct link);
+	__type(value, struct chain_link);
 } chain SEC(".maps");
 
 /* Every field that may stand beside it, and data in between. */
@@ -116,7 +116,7 @@ static int next_link(struct bpf_map *map, void *key, void *value)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	__u32 next = *(__u32 *)key + 1;
-	struct link *link;
+	struct chain_link *link;
 	int err;
 
 	__sync_fetch_and_add(&ran, 1);
@@ -136,7 +136,7 @@ SEC("syscall")
 int schedule_chain(void *ctx)
 {
 	__u32 first = 0;
-	struct link *link = bpf_map_lookup_elem(&chain, &first);
+	struct chain_link *link = bpf_map_lookup_elem(&chain, &first);
 
 	if (!link)
 		return -ENOENT;

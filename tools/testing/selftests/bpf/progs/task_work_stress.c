@@ -54,7 +54,7 @@ struct {
 	__type(value, struct elem);
 } array SEC(".maps");
 
-enum context {
+enum stress_context {
 	IN_TASK,
 	IN_INTERRUPT,
 	IN_NMI,
@@ -190,7 +190,7 @@ static void delete_any(int *deleted)
 		__sync_fetch_and_add(deleted, 1);
 }
 
-static int attempt(enum context context, int me)
+static int attempt(enum stress_context context, int me)
 {
 	int map = bpf_get_prandom_u32() % NR_MAPS, ret;
 
@@ -223,7 +223,7 @@ static int attempt(enum context context, int me)
 }
 
 /* The sleeper schedules nothing: a signal to itself would end its sleep, for ever. */
-static int attempt_in(enum context context)
+static int attempt_in(enum stress_context context)
 {
 	int me = active ? current_thread() : -1;
 

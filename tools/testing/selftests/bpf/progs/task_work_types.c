@@ -9,7 +9,7 @@ char _license[] SEC("license") = "GPL";
 
 #define NR_SLOTS 16
 
-struct slot {
+struct types_slot {
 	struct bpf_task_work tw;
 	__u32 ran;
 };
@@ -18,7 +18,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, NR_SLOTS);
 	__type(key, __u32);
-	__type(value, struct slot);
+	__type(value, struct types_slot);
 } slots SEC(".maps");
 
 /* set by the test */
@@ -32,7 +32,7 @@ int ran;
 
 static int callback(struct bpf_map *map, void *key, void *value)
 {
-	struct slot *slot = value;
+	struct types_slot *slot = value;
 
 	if (*(__u32 *)key == slot_nr)
 		slot->ran++;
@@ -41,7 +41,7 @@ static int callback(struct bpf_map *map, void *key, void *value)
 }
 
 #define SCHEDULE(spelling, ...) ({						\
-	struct slot *slot = bpf_map_lookup_elem(&slots, &slot_nr);		\
+	struct types_slot *slot = bpf_map_lookup_elem(&slots, &slot_nr);	\
 										\
 	if (slot && current_tid() == tid &&					\
 	    __sync_val_compare_and_swap(&armed, 1, 0) == 1)			\
