@@ -15,6 +15,13 @@
 #define UID	4711
 #define GID	4712
 
+/* What epoll_wait() of the C library calls; newer architectures have but one of the two. */
+#ifdef __NR_epoll_wait
+#define NR_EPOLL_WAIT __NR_epoll_wait
+#else
+#define NR_EPOLL_WAIT __NR_epoll_pwait
+#endif
+
 #define run(skel, name) run_syscall_prog(bpf_program__fd((skel)->progs.name))
 
 /* A child that does one thing; it tells by its exit status how that went. */
@@ -153,7 +160,7 @@ static void test_epoll_is_interrupted(struct task_work_target *skel)
 
 	if (!child_start(skel, &child, wait_with_epoll))
 		return;
-	ASSERT_TRUE(child_asleep(&child, __NR_epoll_wait), "asleep");
+	ASSERT_TRUE(child_asleep(&child, NR_EPOLL_WAIT), "asleep");
 	schedule_and_see(skel);
 	status = child_end(&child);
 	ASSERT_EQ(WEXITSTATUS(status), EINTR, "epoll_wait");
@@ -167,7 +174,7 @@ static void test_epoll_is_not_resumed(struct task_work_target *skel)
 	skel->bss->mode = MODE_RESUME;
 	if (!child_start(skel, &child, wait_with_epoll))
 		return;
-	ASSERT_TRUE(child_asleep(&child, __NR_epoll_wait), "asleep");
+	ASSERT_TRUE(child_asleep(&child, NR_EPOLL_WAIT), "asleep");
 	ASSERT_OK(run(skel, schedule_target), "schedule");
 	ASSERT_EQ(run(skel, schedule_target), -EBUSY, "slot is taken as long");
 	ASSERT_EQ(skel->bss->ran, 0, "callbacks while asleep");

@@ -188,9 +188,27 @@ int replace_others(void *ctx)
 	return 0;
 }
 
+/* Only the counter of a kernel for several CPUs has a lock. */
+struct percpu_counter___smp {
+	raw_spinlock_t lock;
+} __attribute__((preserve_access_index));
+
+static bool total_is_locked(struct bpf_htab *htab)
+{
+	struct percpu_counter___smp *total = (void *)&htab->pcount;
+	__u32 word = 0;
+
+	/* It begins with a word that is 0 when it is free, whatever the fields are called. */
+	if (bpf_core_field_exists(total->lock))
+		bpf_core_read(&word, sizeof(word), &total->lock);
+	return word;
+}
+
 SEC("syscall")
 int find_total(void *ctx)
 {
+	if (!bpf_core_field_exists(struct percpu_counter___smp, lock))
+		return -EOPNOTSUPP;
 	/* The verifier lets no program add the two. */
 	counted_addr = &counted;
 	total_offset = bpf_core_field_offset(struct bpf_htab, pcount.count);
@@ -224,10 +242,8 @@ int count_up_and_down(void *ctx)
 SEC("perf_event")
 int count_in_nmi(void *ctx)
 {
-	struct bpf_htab *htab = bpf_core_cast(counted_addr, struct bpf_htab);
-
 	preempt_count_seen = preempt_count();
-	if (htab->pcount.lock.raw_lock.val.counter)
+	if (total_is_locked(bpf_core_cast(counted_addr, struct bpf_htab)))
 		nmi_hits_locked++;
 	insert_or_delete(nr_counted, !(nmi_hits++ % 2));
 	return 0;
