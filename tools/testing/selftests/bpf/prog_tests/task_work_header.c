@@ -142,7 +142,6 @@ static void check_absence(struct bpf_object *obj)
 	ASSERT_TRUE(read_elem(obj, &elem), "lookup");
 	ASSERT_EQ(elem.ret, -38, "schedule returns BPF_TASK_WORK_ENOSYS");
 	ASSERT_EQ(elem.ran, 0, "no callback");
-	test__skip();
 }
 
 /* libbpf says why: the kernel has no such name, or nothing for programs behind it. */
@@ -162,7 +161,8 @@ static void load_what_is_lacking(struct bpf_object *obj, bool may_lack_name)
 	free(log);
 }
 
-static void run_case(const struct object *object, const struct how *how, int offered)
+static void run_case(const char *name, const struct object *object, const struct how *how,
+		     int offered)
 {
 	struct bpf_object *obj = open_object(object, how->name);
 
@@ -171,7 +171,6 @@ static void run_case(const struct object *object, const struct how *how, int off
 	offered &= object->needs & how->needs;
 	if (!offered && !object->weak) {
 		load_what_is_lacking(obj, true);
-		test__skip();
 	} else if (ASSERT_OK(bpf_object__load(obj), "load") && arm(obj)) {
 		trigger(obj, bpf_object__find_program_by_name(obj, how->name));
 		if (offered)
@@ -179,6 +178,7 @@ static void run_case(const struct object *object, const struct how *how, int off
 		else
 			check_absence(obj);
 	}
+	have_or_skip(offered, name, "a kernel with the task work functions that it calls");
 	bpf_object__close(obj);
 }
 
@@ -202,10 +202,8 @@ static void check_typed(int offered)
 	const struct object object = { .file = "task_work_typed.bpf.o" };
 	struct bpf_object *obj;
 
-	if (!(offered & ARGS4)) {
-		test__skip();
+	if (!have_or_skip(offered & ARGS4, "typed_args4", "bpf_task_work_schedule_signal()"))
 		return;
-	}
 	obj = open_object(&object, "by_signal");
 	if (obj)
 		load_what_is_lacking(obj, false);
@@ -222,7 +220,7 @@ void test_task_work_header(void)
 		for (j = 0; j < ARRAY_SIZE(hows); j++) {
 			snprintf(name, sizeof(name), "%s_%s", objects[i].name, hows[j].name);
 			if (has_program(&objects[i], hows[j].name) && test__start_subtest(name))
-				run_case(&objects[i], &hows[j], offered);
+				run_case(name, &objects[i], &hows[j], offered);
 		}
 		snprintf(name, sizeof(name), "%s_supported", objects[i].name);
 		if (objects[i].weak && test__start_subtest(name))
