@@ -19,25 +19,49 @@
 #include <sys/syscall.h>
 #include <sys/sysinfo.h>
 #include <test_progs.h>
+#include <time.h>
 #include "progs/task_work_elem.h"
 
 /*
- * Wait for something that is bound to happen. The bound is a number of looks,
- * not a time: a slow machine gets as much longer as it is slower. Who expects
- * that the test fails may want to know sooner.
+ * Wait for something that is bound to happen. The bound is a number of looks: a slow
+ * machine gets as much longer as it is slower. A fast one, where looks cost nothing,
+ * waits half a minute. Who expects that the test fails may want to know sooner: then
+ * only looks count.
  */
-static inline int max_looks(void)
+struct patience {
+	long looks;
+	long until;	/* in seconds */
+};
+
+static inline long seconds_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec;
+}
+
+static inline struct patience new_patience(void)
 {
 	const char *looks = getenv("TASK_WORK_MAX_LOOKS");
 
-	return looks ? atoi(looks) : 20000000;
+	return (struct patience){
+		.looks = looks ? atoi(looks) : 20000000,
+		.until = looks ? 0 : seconds_now() + 30,
+	};
+}
+
+/* Few looks look at the clock, too. */
+static inline bool patience_ends(struct patience *p)
+{
+	return p->looks-- <= 0 && p->looks % 1024 == 0 && seconds_now() >= p->until;
 }
 
 #define wait_for(cond) ({						\
-	int __looks = max_looks();					\
+	struct patience __patience = new_patience();			\
 	bool __seen = false;						\
 									\
-	while (!__seen && __looks--) {					\
+	while (!__seen && !patience_ends(&__patience)) {		\
 		__seen = (cond);					\
 		if (!__seen)						\
 			sched_yield();					\
