@@ -61,7 +61,7 @@ static struct bpf_link *attach(struct scene *s, enum origin from)
 	if (from == FROM_NMI)
 		return bpf_program__attach(s->skel->progs.nmi);
 	if (from == FROM_PMI)
-		return attach_sampler(prog, PERF_TYPE_HARDWARE, PERF_COUNT_HW_CPU_CYCLES, tid);
+		return attach_cycles(prog, tid);
 	return attach_clock(prog, tid);
 }
 

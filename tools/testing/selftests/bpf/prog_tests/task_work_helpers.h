@@ -433,12 +433,12 @@ static inline struct bpf_link *attach_event(const struct bpf_program *prog,
 	return link;
 }
 
-static inline struct bpf_link *attach_sampler(const struct bpf_program *prog, __u32 type,
-					      __u64 config, int tid)
+/* A thousand times a second of the thread: in NMIs on some machines, and not at all on others. */
+static inline struct bpf_link *attach_cycles(const struct bpf_program *prog, int tid)
 {
 	struct perf_event_attr attr = {
-		.type = type,
-		.config = config,
+		.type = PERF_TYPE_HARDWARE,
+		.config = PERF_COUNT_HW_CPU_CYCLES,
 		.size = sizeof(attr),
 		.freq = 1,
 		.sample_freq = 1000,
@@ -447,10 +447,20 @@ static inline struct bpf_link *attach_sampler(const struct bpf_program *prog, __
 	return attach_event(prog, &attr, tid);
 }
 
-/* In hard interrupts; every machine can do that. */
+/*
+ * In hard interrupts, each millisecond; every machine can do that. A frequency might be
+ * more than the kernel has come to allow, a period is not.
+ */
 static inline struct bpf_link *attach_clock(const struct bpf_program *prog, int tid)
 {
-	return attach_sampler(prog, PERF_TYPE_SOFTWARE, PERF_COUNT_SW_CPU_CLOCK, tid);
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_SOFTWARE,
+		.config = PERF_COUNT_SW_CPU_CLOCK,
+		.size = sizeof(attr),
+		.sample_period = 1000000,
+	};
+
+	return attach_event(prog, &attr, tid);
 }
 
 /* In NMIs, whenever the thread reads or writes that address in the kernel. */
