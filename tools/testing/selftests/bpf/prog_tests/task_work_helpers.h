@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <glob.h>
 #include <linux/bpf.h>
+#include <linux/filter.h>
 #include <linux/hw_breakpoint.h>
 #include <linux/perf_event.h>
 #include <linux/userfaultfd.h>
@@ -96,19 +97,6 @@ static inline bool have_or_skip(bool have, const char *who, const char *what)
 static inline bool have_two_cpus(const char *who)
 {
 	return have_or_skip(nth_cpu(1) >= 0, who, "a second CPU");
-}
-
-/* What send_nmis() needs, and the program that is to run in them. */
-static inline bool nmis_work(void)
-{
-	return get_nprocs() > 1 && !access("/proc/sysrq-trigger", W_OK) &&
-	       libbpf_find_vmlinux_btf_id("nmi_handler", BPF_TRACE_RAW_TP) >= 0;
-}
-
-static inline bool have_nmis(const char *who)
-{
-	return have_or_skip(nmis_work(), who,
-			    "NMIs: a second CPU, CONFIG_MAGIC_SYSRQ, tracepoint nmi_handler");
 }
 
 /* To be attached is not enough: the kernel calls what is in its list. */
@@ -416,6 +404,67 @@ static inline int send_nmis(void)
 		err = -errno;
 	close(fd);
 	return err;
+}
+
+/* A program for NMIs that does nothing but be counted. */
+static inline int load_nmi_counter(int btf_id)
+{
+	LIBBPF_OPTS(bpf_prog_load_opts, opts,
+		    .expected_attach_type = BPF_TRACE_RAW_TP,
+		    .attach_btf_id = btf_id);
+	const struct bpf_insn insns[] = {
+		BPF_MOV64_IMM(BPF_REG_0, 0),
+		BPF_EXIT_INSN(),
+	};
+
+	return bpf_prog_load(BPF_PROG_TYPE_TRACING, "nmi_counter", "GPL", insns,
+			     ARRAY_SIZE(insns), &opts);
+}
+
+static inline __u64 run_count(int prog_fd)
+{
+	struct bpf_prog_info info = {};
+	__u32 len = sizeof(info);
+
+	return bpf_prog_get_info_by_fd(prog_fd, &info, &len) ? 0 : info.run_cnt;
+}
+
+static inline bool nmi_arrives(int btf_id)
+{
+	int stats_fd = bpf_enable_stats(BPF_STATS_RUN_TIME);
+	int prog_fd = load_nmi_counter(btf_id);
+	int link_fd = bpf_raw_tracepoint_open(NULL, prog_fd);
+	bool arrives = stats_fd >= 0 && link_fd >= 0 && !send_nmis() &&
+		       wait_for(run_count(prog_fd));
+
+	close(link_fd);
+	close(prog_fd);
+	close(stats_fd);
+	return arrives;
+}
+
+/*
+ * Some machines offer NMIs for other CPUs and lose them. sysrq-l waits ten seconds for
+ * each of those, so find out only once in a process, whichever test asks.
+ */
+enum { NMIS_UNKNOWN, NMIS_WORK, NMIS_LACKING } nmis __weak;
+
+static inline bool nmis_work(void)
+{
+	int btf_id;
+
+	if (nmis == NMIS_UNKNOWN) {
+		btf_id = libbpf_find_vmlinux_btf_id("nmi_handler", BPF_TRACE_RAW_TP);
+		nmis = get_nprocs() > 1 && !access("/proc/sysrq-trigger", W_OK) &&
+		       btf_id >= 0 && nmi_arrives(btf_id) ? NMIS_WORK : NMIS_LACKING;
+	}
+	return nmis == NMIS_WORK;
+}
+
+static inline bool have_nmis(const char *who)
+{
+	return have_or_skip(nmis_work(), who,
+			    "NMIs that arrive: a second CPU, CONFIG_MAGIC_SYSRQ, tracepoint nmi_handler");
 }
 
 /* The program runs at each event of the thread. NULL may just mean: no such hardware. */
