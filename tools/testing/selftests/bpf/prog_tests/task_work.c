@@ -341,7 +341,7 @@ void serial_test_task_work(void)
 	struct scene s = { .page.fd = -1 };
 
 	/* one to schedule on, another to tell it so, and to send an NMI */
-	if (!have_two_cpus(__func__))
+	if (!have_two_cpus(__func__) || !have_missing_pages(__func__))
 		return;
 	if (!open_scene(&s))
 		run_cases(&s);

@@ -42,7 +42,7 @@ static void test_busy_running(struct task_work_errno *skel)
 {
 	struct sleeper sleeper;
 
-	if (!sleeper_open(&sleeper))
+	if (!sleeper_open(&sleeper, __func__))
 		goto out;
 	skel->bss->user_ptr = sleeper.page.addr;
 	sleeper_run(&sleeper, skel->progs.schedule_sleeper);

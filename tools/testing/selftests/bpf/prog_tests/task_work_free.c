@@ -15,9 +15,9 @@ static void scene_close(struct scene *s)
 	task_work_free__destroy(s->skel);
 }
 
-static bool scene_open(struct scene *s)
+static bool scene_open(struct scene *s, const char *who)
 {
-	bool open = sleeper_open(&s->sleeper);
+	bool open = sleeper_open(&s->sleeper, who);
 
 	s->skel = task_work_free__open_and_load();
 	if (!open || !ASSERT_OK_PTR(s->skel, "open and load") ||
@@ -75,7 +75,7 @@ static void test_two_phases(void)
 	struct scene s;
 	int fd;
 
-	if (!scene_open(&s) || !sleeper_run(&s.sleeper, s.skel->progs.read_user))
+	if (!scene_open(&s, __func__) || !sleeper_run(&s.sleeper, s.skel->progs.read_user))
 		goto out;
 	fd = create_like(bpf_map__fd(s.skel->maps.slots), WATCHED_NAME);
 	if (!ASSERT_OK_FD(fd, "create a map with the field"))
@@ -96,7 +96,7 @@ static void test_inner_map(void)
 	__u32 zero = 0;
 	int outer, fd;
 
-	if (!scene_open(&s))
+	if (!scene_open(&s, __func__))
 		goto out;
 	outer = bpf_map__fd(s.skel->maps.outer);
 	fd = create_like(bpf_map__fd(s.skel->maps.first_inner), WATCHED_NAME);

@@ -293,6 +293,7 @@ static inline int missing_page_open(struct missing_page *p)
 	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
 	int err;
 
+	p->fd = -1;
 	p->size = getpagesize();
 	p->addr = mmap(NULL, p->size, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -310,6 +311,16 @@ static inline int missing_page_open(struct missing_page *p)
 		return err;
 	}
 	return 0;
+}
+
+static inline bool have_missing_pages(const char *who)
+{
+	struct missing_page page;
+	int err = missing_page_open(&page);
+
+	missing_page_close(&page);
+	return have_or_skip(err != -ENOSYS && err != -EPERM && err != -EACCES, who,
+			    "CONFIG_USERFAULTFD, and faults of the kernel to be allowed there");
 }
 
 /* A task sleeps in a fault on the page. */
@@ -346,11 +357,12 @@ struct sleeper {
 	struct target thread;
 };
 
-static inline bool sleeper_open(struct sleeper *s)
+static inline bool sleeper_open(struct sleeper *s, const char *who)
 {
 	memset(s, 0, sizeof(*s));
 	s->page.fd = -1;
-	return ASSERT_OK(missing_page_open(&s->page), "page") &&
+	return have_missing_pages(who) &&
+	       ASSERT_OK(missing_page_open(&s->page), "page") &&
 	       ASSERT_OK(target_start(&s->thread), "thread that is to sleep");
 }
 

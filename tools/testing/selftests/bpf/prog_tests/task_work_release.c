@@ -412,6 +412,8 @@ static void test_exec(void)
 	struct task_work_release__bss *bss;
 	struct scene s;
 
+	if (!have_true(__func__))
+		return;
 	if (!scene_open(&s, MAP_HASH))
 		goto out;
 	bss = s.skel->bss;
@@ -441,7 +443,7 @@ static void test_running(int (*end)(struct scene *s))
 	struct sleeper sleeper;
 	struct scene s;
 
-	if (!sleeper_open(&sleeper))
+	if (!sleeper_open(&sleeper, __func__))
 		goto out;
 	if (scene_open(&s, MAP_HASH))
 		run_and_end(&s, &sleeper, end);

@@ -74,7 +74,7 @@ static void test_after_sleep(struct task_work_retire *skel,
 {
 	struct sleeper sleeper;
 
-	if (!sleeper_open(&sleeper))
+	if (!sleeper_open(&sleeper, __func__))
 		goto out;
 	skel->bss->user_ptr = sleeper.page.addr;
 	sleeper_run(&sleeper, skel->progs.use_after_sleep);

@@ -233,7 +233,7 @@ static void test_recycled(struct task_work_target *skel)
 	__u64 value[2] = {};
 	__u32 other = 77;
 
-	if (!sleeper_open(&sleeper))
+	if (!sleeper_open(&sleeper, __func__))
 		goto out;
 	skel->bss->user_ptr = sleeper.page.addr;
 	sleeper_run(&sleeper, skel->progs.schedule_sleeper);

@@ -46,7 +46,7 @@ static void test_before_started(struct wq_delete *skel)
 {
 	struct sleeper sleeper;
 
-	if (!sleeper_open(&sleeper))
+	if (!sleeper_open(&sleeper, __func__))
 		goto out;
 	skel->bss->user_ptr = sleeper.page.addr;
 	if (!sleeper_run(&sleeper, skel->progs.sleep_and_start))
