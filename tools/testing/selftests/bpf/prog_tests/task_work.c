@@ -345,9 +345,10 @@ void serial_test_task_work(void)
 		return;
 	if (!open_scene(&s))
 		run_cases(&s);
+	/* Without the page, who still sleeps in it wakes. */
+	missing_page_close(&s.page);
 	target_stop(&s.scheduler);
 	target_stop(&s.other);
-	missing_page_close(&s.page);
 	bpf_link__destroy(s.irq_works);
 	bpf_link__destroy(s.nmi_interrupts);
 	task_work__destroy(s.skel);

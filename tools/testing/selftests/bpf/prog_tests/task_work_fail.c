@@ -165,6 +165,8 @@ static void read_pinned_map(void)
 
 	if (!ASSERT_OK_PTR(skel, "load"))
 		return;
+	/* A run that was killed may have left its own. */
+	unlink(path);
 	if (ASSERT_OK(bpf_map__pin(skel->maps.map, path), "pin")) {
 		fd = open(path, O_RDONLY | O_CLOEXEC);
 		ASSERT_EQ(fd < 0 ? -errno : fd, -EIO, "open");
