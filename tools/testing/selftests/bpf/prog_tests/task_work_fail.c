@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /* What is refused when a program is loaded or a map is created. */
-#include <test_progs.h>
+#define _GNU_SOURCE
+#include "task_work_helpers.h"
 #include <bpf/btf.h>
-#include <sys/mman.h>
 #include "cap_helpers.h"
 #include "task_work_context.skel.h"
 #include "task_work_extension.skel.h"
@@ -132,6 +132,14 @@ static void map_value(int fd)
 		munmap(addr, size);
 }
 
+static bool have_type(const struct map_case *c)
+{
+	bool have = c->type != BPF_MAP_TYPE_INODE_STORAGE ||
+		    libbpf_find_vmlinux_btf_id("bpf_lsm_task_alloc", BPF_TRACE_FENTRY) >= 0;
+
+	return have_or_skip(have, c->name, "CONFIG_BPF_LSM");
+}
+
 static void create_map(const struct map_case *c)
 {
 	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = c->flags);
@@ -181,7 +189,7 @@ void test_task_work_map_fail(void)
 
 	RUN_TESTS(task_work_map_fail);
 	for (i = 0; i < ARRAY_SIZE(map_cases); i++)
-		if (test__start_subtest(map_cases[i].name))
+		if (test__start_subtest(map_cases[i].name) && have_type(&map_cases[i]))
 			create_map(&map_cases[i]);
 	if (test__start_subtest("read_pinned_map"))
 		read_pinned_map();

@@ -104,20 +104,28 @@ static inline bool bpf_lsm_works(void)
 {
 	int fd = open("/sys/kernel/security/lsm", O_RDONLY | O_CLOEXEC);
 	char list[256] = "";
-	ssize_t len = 0;
 
-	if (fd >= 0) {
-		len = read(fd, list, sizeof(list) - 1);
-		close(fd);
-	}
-	/* A list that can't be read says nothing. */
-	return (len <= 0 || strstr(list, "bpf")) &&
+	if (fd < 0)
+		return false;
+	if (read(fd, list, sizeof(list) - 1) < 0)
+		list[0] = '\0';
+	close(fd);
+	return strstr(list, "bpf") &&
 	       libbpf_find_vmlinux_btf_id("bpf_lsm_task_alloc", BPF_TRACE_FENTRY) >= 0;
 }
 
 static inline bool have_bpf_lsm(const char *who)
 {
-	return have_or_skip(bpf_lsm_works(), who, "CONFIG_BPF_LSM and bpf in the list of LSMs");
+	return have_or_skip(bpf_lsm_works(), who,
+			    "CONFIG_BPF_LSM and bpf in the list of LSMs, as securityfs shows it");
+}
+
+/* What a child executes. */
+#define TRUE_PATH "/bin/true"
+
+static inline bool have_true(const char *who)
+{
+	return have_or_skip(!access(TRUE_PATH, X_OK), who, TRUE_PATH);
 }
 
 static inline int pin_to_cpu(pthread_t thread, int cpu)

@@ -389,7 +389,7 @@ static void exit_now(void)
 
 static void exec_true(void)
 {
-	execl("/bin/true", "true", NULL);
+	execl(TRUE_PATH, "true", NULL);
 }
 
 /* An exiting task runs its works without an mm: the callback must not run there. */

@@ -317,7 +317,8 @@ void serial_test_task_work_torture(void)
 	struct ids *before;
 
 	/* Workers run by a hook of prctl(). */
-	if (!have_nmis(__func__) || !have_bpf_lsm(__func__))
+	if (!have_nmis(__func__) || !have_bpf_lsm(__func__) || !have_missing_pages(__func__) ||
+	    !have_true(__func__))
 		return;
 	before = calloc(1, sizeof(*before));
 	if (!ASSERT_OK_PTR(before, "memory"))

@@ -29,7 +29,7 @@ static void child_lose_pages(struct torture *t)
 
 static void *exec_true(void *unused)
 {
-	execl("/bin/true", "true", NULL);
+	execl(TRUE_PATH, "true", NULL);
 	_exit(1);
 }
 
