@@ -363,7 +363,8 @@ static const struct {
 	{ "prog_unloaded", test_prog_unloaded },
 };
 
-void test_task_work_errno(void)
+/* One CPU or another is held for a while: that is not for others to meet. */
+void serial_test_task_work_errno(void)
 {
 	struct task_work_errno *skel = task_work_errno__open();
 	unsigned int i;
