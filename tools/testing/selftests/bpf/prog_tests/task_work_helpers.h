@@ -19,6 +19,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/sysinfo.h>
+#include <sys/utsname.h>
 #include <test_progs.h>
 #include <time.h>
 #include "progs/task_work_elem.h"
@@ -118,6 +119,20 @@ static inline bool have_bpf_lsm(const char *who)
 {
 	return have_or_skip(bpf_lsm_works(), who,
 			    "CONFIG_BPF_LSM and bpf in the list of LSMs, as securityfs shows it");
+}
+
+/* 6.12 has no timers there, and allocates a workqueue under a raw lock. */
+static inline bool is_preempt_rt(void)
+{
+	struct utsname name;
+
+	return !uname(&name) && strstr(name.version, "PREEMPT_RT");
+}
+
+static inline bool have_async(const char *who)
+{
+	return have_or_skip(!is_preempt_rt(), who,
+			    "bpf_timer and bpf_wq, which PREEMPT_RT does without");
 }
 
 /* What a child executes. */

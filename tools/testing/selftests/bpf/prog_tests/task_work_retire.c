@@ -5,7 +5,6 @@
  */
 #define _GNU_SOURCE
 #include "task_work_helpers.h"
-#include <sys/utsname.h>
 #include "task_work_retire.skel.h"
 
 #define run(skel, name) run_syscall_prog(bpf_program__fd((skel)->progs.name))
@@ -105,14 +104,6 @@ static const struct {
 	{ "deleted_by_user", test_deleted_by_user },
 	{ "deleted_before_last_user_reference", test_deleted_before_last_user_reference },
 };
-
-/* 6.12 has no timers there, and allocates a workqueue under a raw lock. */
-static bool is_preempt_rt(void)
-{
-	struct utsname name;
-
-	return !uname(&name) && strstr(name.version, "PREEMPT_RT");
-}
 
 static void run_case(int i, enum task_work_map map)
 {

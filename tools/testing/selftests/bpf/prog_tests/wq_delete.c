@@ -78,7 +78,7 @@ void serial_test_wq_delete(void)
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(cases); i++) {
-		if (!test__start_subtest(cases[i].name))
+		if (!test__start_subtest(cases[i].name) || !have_async(cases[i].name))
 			continue;
 		skel = wq_delete__open_and_load();
 		if (!ASSERT_OK_PTR(skel, "open and load"))
