@@ -271,13 +271,36 @@ out:
 	munmap(text, getpagesize());
 }
 
+/* The first sample tells, which schedules nothing: there is no such kind of map. */
+static bool pmi_is_nmi(struct scene *s)
+{
+	struct task_work__bss *bss = s->skel->bss;
+	bool met;
+
+	memset(bss, 0, sizeof(*bss));
+	bss->map_kind = NR_MAPS;
+	bss->scheduler_tid = s->scheduler.tid;
+	met = schedule_from(s, FROM_PMI);
+	WRITE_ONCE(s->scheduler.spinning, 0);
+	return ASSERT_TRUE(target_obeyed(&s->scheduler), "scheduler is back") && met &&
+	       bss->schedule_preempt_count & NMI_MASK;
+}
+
 static bool have_pmi(struct scene *s)
 {
 	struct bpf_link *link = attach(s, FROM_PMI);
 	bool have = link;
 
 	bpf_link__destroy(link);
-	return have;
+	return have && pmi_is_nmi(s);
+}
+
+/* Those from a PMI are not even begun where there is none. */
+static bool have_origin(enum origin from, const char *name)
+{
+	if (from == FROM_NMI)
+		return have_nmis(name);
+	return from != FROM_INTERRUPT || have_preempt_count(name);
 }
 
 static void run_cases(struct scene *s)
@@ -287,7 +310,7 @@ static void run_cases(struct scene *s)
 	int i;
 
 	if (!pmi && test__start_subtest("pmi"))
-		have_or_skip(pmi, "pmi", "a counter of cycles that interrupts");
+		have_or_skip(pmi, "pmi", "a counter of cycles that interrupts by an NMI");
 
 	for (i = 0; i < NR_ORIGINS * NR_MAPS * NR_MODES * 2; i++) {
 		bool to_other = i % 2;
@@ -299,7 +322,7 @@ static void run_cases(struct scene *s)
 			continue;
 		snprintf(name, sizeof(name), "%s_%s_%s_%s", origin_names[from],
 			 map_names[map], mode_names[mode], to_other ? "other" : "current");
-		if (test__start_subtest(name) && (from != FROM_NMI || have_nmis(name)))
+		if (test__start_subtest(name) && have_origin(from, name))
 			run_case(s, from, map, mode, to_other);
 	}
 	if (test__start_subtest("other_process"))

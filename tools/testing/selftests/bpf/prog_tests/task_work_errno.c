@@ -289,7 +289,7 @@ static void test_user_reference_goes(struct task_work_errno *unused)
 	struct bpf_link *link = NULL;
 	struct target target;
 
-	if (!have_two_cpus(__func__))
+	if (!have_two_cpus(__func__) || !have_breakpoints(__func__))
 		return;
 	skel = task_work_errno__open_and_load();
 	if (!ASSERT_OK_PTR(skel, "open and load"))

@@ -547,20 +547,58 @@ static inline struct bpf_link *attach_clock(const struct bpf_program *prog, int 
 	return attach_event(prog, &attr, tid);
 }
 
-/* In NMIs, whenever the thread reads or writes that address in the kernel. */
-static inline struct bpf_link *attach_breakpoint(const struct bpf_program *prog,
-						 const void *addr, int tid)
+static inline struct perf_event_attr breakpoint_at(const void *addr)
 {
-	struct perf_event_attr attr = {
+	return (struct perf_event_attr){
 		.type = PERF_TYPE_BREAKPOINT,
-		.size = sizeof(attr),
+		.size = sizeof(struct perf_event_attr),
 		.sample_period = 1,
 		.bp_type = HW_BREAKPOINT_RW,
 		.bp_addr = (unsigned long)addr,
 		.bp_len = sizeof(long),
 	};
+}
+
+/* Whenever the thread reads or writes that address in the kernel. */
+static inline struct bpf_link *attach_breakpoint(const struct bpf_program *prog,
+						 const void *addr, int tid)
+{
+	struct perf_event_attr attr = breakpoint_at(addr);
 
 	return attach_event(prog, &attr, tid);
+}
+
+/* Without them the kernel does not know that type of events. */
+static inline bool have_breakpoints(const char *who)
+{
+	static long watched;
+	struct perf_event_attr attr = breakpoint_at(&watched);
+	int fd = syscall(__NR_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
+	bool have = fd >= 0 || errno != ENOENT;
+
+	close(fd);
+	return have_or_skip(have, who, "CONFIG_HAVE_HW_BREAKPOINT");
+}
+
+static inline bool machine_is(const char *machine)
+{
+	struct utsname name;
+
+	return !uname(&name) && !strcmp(name.machine, machine);
+}
+
+/* Elsewhere a breakpoint is an exception like others. */
+static inline bool have_breakpoint_nmi(const char *who)
+{
+	return have_or_skip(machine_is("x86_64"), who, "x86, where a breakpoint is an NMI") &&
+	       have_breakpoints(who);
+}
+
+/* The programs know how to read it: see progs/task_work_common.h. */
+static inline bool have_preempt_count(const char *who)
+{
+	return have_or_skip(machine_is("x86_64") || machine_is("aarch64"), who,
+			    "preempt_count() for this architecture");
 }
 
 /* The id of an element is in its key; its value begins with a multiple of this. */

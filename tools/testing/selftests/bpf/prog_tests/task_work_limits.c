@@ -61,11 +61,14 @@ static void delete_in_interrupt(struct task_work_limits *skel)
 /* However many works go at once: finding them all takes one walk over the task's works. */
 static void test_one_walk(struct task_work_limits *skel)
 {
-	struct bpf_link *link = bpf_program__attach(skel->progs.count_walks);
 	int n = bpf_map__max_entries(skel->maps.many);
 	__u32 id = prog_id(bpf_program__fd(skel->progs.schedule_many));
 	struct target target = {};
+	struct bpf_link *link;
 
+	if (!have_preempt_count(__func__))
+		return;
+	link = bpf_program__attach(skel->progs.count_walks);
 	if (!ASSERT_OK_PTR(link, "attach") ||
 	    !ASSERT_OK(insert_many(bpf_map__fd(skel->maps.many), n), "insert") ||
 	    !ASSERT_OK(target_start(&target), "thread"))
@@ -119,6 +122,8 @@ static void test_replace_in_nmi(struct task_work_limits *skel)
 	int map_fd = bpf_map__fd(skel->maps.many);
 	struct bpf_link *link;
 
+	if (!have_breakpoint_nmi(__func__))
+		return;
 	if (!ASSERT_OK(insert_many(map_fd, NR_OTHERS), "insert") ||
 	    !ASSERT_OK(run(skel, find_first), "find the first"))
 		return;
@@ -143,7 +148,8 @@ static void test_count_in_nmi(struct task_work_limits *skel)
 	struct bpf_link *link;
 	int err = run(skel, find_total);
 
-	if (!have_or_skip(err != -EOPNOTSUPP, __func__, "CONFIG_SMP") ||
+	if (!have_breakpoint_nmi(__func__) ||
+	    !have_or_skip(err != -EOPNOTSUPP, __func__, "CONFIG_SMP") ||
 	    !ASSERT_OK(err, "find the total"))
 		return;
 	link = attach_breakpoint(skel->progs.count_in_nmi,

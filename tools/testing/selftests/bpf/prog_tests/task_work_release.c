@@ -254,7 +254,11 @@ static void test_ending_on_one_cpu(const struct ending *ending, enum task_work_m
 
 static bool can_end(const struct ending *ending, const char *name)
 {
-	return ending->end != by_delete_in_nmi || have_nmis(name);
+	if (ending->end == by_delete_in_nmi)
+		return have_nmis(name);
+	if (ending->end == by_delete_in_interrupt)
+		return have_preempt_count(name);
+	return true;
 }
 
 static void test_endings(void)

@@ -45,7 +45,7 @@ static inline int preempt_count(void)
 	return bpf_get_current_task_btf()->thread_info.preempt.count;
 }
 #else
-/* Not known here. The tests that ask for a context fail, and so ask for this function. */
+/* Not known here: have_preempt_count() skips the tests that ask for a context. */
 static inline int preempt_count(void)
 {
 	return 0;
