@@ -424,19 +424,50 @@ static inline int set_cpu_online(int cpu, const char *online)
 	return err;
 }
 
+/* Its first number is the level of the console. It takes any, where syslog() refuses some. */
+#define PRINTK_LEVELS "/proc/sys/kernel/printk"
+
+static inline int console_level(void)
+{
+	FILE *f = fopen(PRINTK_LEVELS, "r");
+	int level;
+
+	if (!f)
+		return -1;
+	if (fscanf(f, "%d", &level) != 1)
+		level = -1;
+	fclose(f);
+	return level;
+}
+
+static inline void set_console_level(int level)
+{
+	FILE *f = fopen(PRINTK_LEVELS, "w");
+
+	if (!f)
+		return;
+	fprintf(f, "%d\n", level);
+	fclose(f);
+}
+
 /*
  * An NMI on every other CPU: the backtrace of sysrq-l. It needs no performance
- * monitoring unit, so this is what there is on most virtual machines.
+ * monitoring unit, so this is what there is on most virtual machines. The backtraces
+ * are in the kernel's log; a serial console would take seconds for each.
  */
 static inline int send_nmis(void)
 {
 	int fd = open("/proc/sysrq-trigger", O_WRONLY | O_CLOEXEC);
-	int err = 0;
+	int level = console_level(), err = 0;
 
 	if (fd < 0)
 		return -errno;
+	if (level >= 0)
+		set_console_level(1);
 	if (write(fd, "l", 1) != 1)
 		err = -errno;
+	if (level >= 0)
+		set_console_level(level);
 	close(fd);
 	return err;
 }
