@@ -411,17 +411,52 @@ static inline void sleeper_close(struct sleeper *s)
 	target_stop(&s->thread);
 }
 
-static inline int set_cpu_online(int cpu, const char *online)
+static inline int open_cpu_switch(int cpu)
 {
 	char path[64];
-	int fd, err = 0;
 
 	snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/online", cpu);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
+	return open(path, O_RDWR | O_CLOEXEC);
+}
+
+static inline int set_cpu_online(int cpu, const char *online)
+{
+	int fd = open_cpu_switch(cpu), err = 0;
+
 	if (fd < 0 || write(fd, online, 1) != 1)
 		err = -errno;
 	close(fd);
 	return err;
+}
+
+/* The last CPU below that one which is online and has a switch, or -1. */
+static inline int last_cpu_with_switch(int below)
+{
+	int cpu, fd;
+	char online;
+
+	for (cpu = below - 1; cpu >= 0; cpu--) {
+		fd = open_cpu_switch(cpu);
+		online = '0';
+		if (fd >= 0 && read(fd, &online, 1) != 1)
+			online = '0';
+		close(fd);
+		if (online == '1')
+			break;
+	}
+	return cpu;
+}
+
+/* The switch may be there, and yet the machine, or who runs it, refuses. */
+static inline bool have_hotplug(const char *who)
+{
+	int cpu = last_cpu_with_switch(CPU_SETSIZE);
+	int err = cpu < 0 ? -EOPNOTSUPP : set_cpu_online(cpu, "0");
+
+	if (!err)
+		ASSERT_OK(set_cpu_online(cpu, "1"), "bring the CPU up");
+	return have_or_skip(err != -EOPNOTSUPP && err != -EBUSY && err != -EPERM, who,
+			    "a CPU that can be taken down");
 }
 
 /* Its first number is the level of the console. It takes any, where syslog() refuses some. */

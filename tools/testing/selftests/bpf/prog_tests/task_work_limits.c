@@ -92,11 +92,11 @@ out:
 /* Work that a CPU leaves behind when it goes down is not lost. */
 static void test_dying_cpu(struct task_work_limits *skel)
 {
-	int cpu = nth_cpu(1);
+	int cpu = last_cpu_with_switch(CPU_SETSIZE);
 	struct target target = {};
 	struct bpf_link *link;
 
-	if (!have_two_cpus(__func__))
+	if (!have_two_cpus(__func__) || !have_hotplug(__func__))
 		return;
 	link = bpf_program__attach(skel->progs.schedule_on_dying_cpu);
 	if (!ASSERT_OK_PTR(link, "attach") || !ASSERT_OK(target_start(&target), "thread"))

@@ -233,9 +233,10 @@ static bool prepare(struct torture *t)
 {
 	struct task_work_torture__bss *bss = t->skel->bss;
 
+	list_upper_cpus(t);
 	if (!ASSERT_OK(open_pages(t), "missing pages") || !fill_maps(t) ||
 	    !ASSERT_OK(pipe2(t->server_stop, O_CLOEXEC), "pipe") ||
-	    !ASSERT_GE(get_nprocs_conf(), 2, "CPUs"))
+	    !ASSERT_GE(t->nr_upper, 1, "CPUs that come and go"))
 		return false;
 	bss->seed = t->seed;
 	bss->test_pid = getpid();
@@ -318,7 +319,7 @@ void serial_test_task_work_torture(void)
 
 	/* Workers run by a hook of prctl(). */
 	if (!have_nmis(__func__) || !have_bpf_lsm(__func__) || !have_missing_pages(__func__) ||
-	    !have_true(__func__))
+	    !have_true(__func__) || !have_hotplug(__func__))
 		return;
 	before = calloc(1, sizeof(*before));
 	if (!ASSERT_OK_PTR(before, "memory"))

@@ -11,6 +11,7 @@
 #include "progs/task_work_torture.h"
 
 #define MAX_WORKERS	16
+#define MAX_UPPER	64
 #define SERVER		(MAX_WORKERS + 1)	/* as a decider */
 #define MAX_NMIS	1000	/* each adds to the kernel's log, which is to stay whole */
 #define NR_BATCH	8
@@ -46,6 +47,8 @@ struct torture {
 	__u64 deeds[NR_DEEDS];
 	int failures;
 	long objects;		/* of the slab, before */
+	int upper_cpus[MAX_UPPER];	/* half of all at most: these come and go */
+	int nr_upper;
 	int pass;
 	int go;
 	int secs;		/* passes may begin for so long */

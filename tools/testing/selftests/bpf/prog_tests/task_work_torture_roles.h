@@ -212,10 +212,21 @@ static void comer_op(struct worker *w, __u64 draw)
 	did(t, DEED_LOAD, true);
 }
 
-/* One of the upper half. */
+static void list_upper_cpus(struct torture *t)
+{
+	int cpu = CPU_SETSIZE;
+
+	while (t->nr_upper < get_nprocs() / 2 && t->nr_upper < MAX_UPPER) {
+		cpu = last_cpu_with_switch(cpu);
+		if (cpu < 0)
+			return;
+		t->upper_cpus[t->nr_upper++] = cpu;
+	}
+}
+
 static void hotplug_op(struct worker *w, __u64 draw)
 {
-	int nr = get_nprocs_conf(), cpu = nr - 1 - draw_number(draw) % (nr / 2), i;
+	int cpu = w->t->upper_cpus[draw_number(draw) % w->t->nr_upper], i;
 	bool ok = !set_cpu_online(cpu, "0");
 
 	did(w->t, DEED_OFFLINE, ok);
