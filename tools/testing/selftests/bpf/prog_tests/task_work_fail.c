@@ -10,6 +10,7 @@
 #include "task_work_initial.skel.h"
 #include "task_work_map_fail.skel.h"
 #include "task_work_perfmon.skel.h"
+#include "task_work_timer.skel.h"
 
 void test_task_work_fail(void)
 {
@@ -19,6 +20,12 @@ void test_task_work_fail(void)
 void test_task_work_context(void)
 {
 	RUN_TESTS(task_work_context);
+}
+
+void test_task_work_timer(void)
+{
+	if (have_async(__func__))
+		RUN_TESTS(task_work_timer);
 }
 
 static int load_extension_of(int prog_fd, char *log, size_t log_size)

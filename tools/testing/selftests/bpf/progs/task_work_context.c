@@ -20,10 +20,9 @@ struct {
 	__type(value, struct elem);
 } map SEC(".maps");
 
-/* Tracing programs may not have these. */
+/* Tracing programs may not have this. */
 struct other_elem {
 	struct bpf_wq wq;
-	struct bpf_timer timer;
 };
 
 struct {
@@ -185,21 +184,6 @@ int callback_of_wq_may_not_pin(void *ctx)
 	struct other_elem *elem = get_other_elem();
 
 	return elem ? bpf_wq_set_callback(&elem->wq, wq_pins, 0) : 0;
-}
-
-static int timer_pins(void *map, int *key, void *value)
-{
-	pin_task(0);
-	return 0;
-}
-
-SEC("tc")
-__success
-int callback_of_timer_pins(void *ctx)
-{
-	struct other_elem *elem = get_other_elem();
-
-	return elem ? bpf_timer_set_callback(&elem->timer, timer_pins) : 0;
 }
 
 static int reads(struct bpf_map *map, void *key, void *value)
@@ -371,19 +355,4 @@ int callback_of_wq_may_not_look_up_prefix(void *ctx)
 	struct other_elem *elem = get_other_elem();
 
 	return elem ? bpf_wq_set_callback(&elem->wq, wq_looks_up_prefix, 0) : 0;
-}
-
-static int timer_looks_up_prefix(void *map, int *key, void *value)
-{
-	look_up_prefix(1);
-	return 0;
-}
-
-SEC("tc")
-__success
-int callback_of_timer_looks_up_prefix(void *ctx)
-{
-	struct other_elem *elem = get_other_elem();
-
-	return elem ? bpf_timer_set_callback(&elem->timer, timer_looks_up_prefix) : 0;
 }

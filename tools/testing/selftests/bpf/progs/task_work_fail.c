@@ -62,18 +62,6 @@ struct {
 	__type(value, struct timer_elem);
 } timer_map SEC(".maps");
 
-struct async_elem {
-	struct bpf_timer timer;
-	struct bpf_task_work tw;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct async_elem);
-} async_map SEC(".maps");
-
 struct wq_elem {
 	__u64 before;
 	struct bpf_wq wq;
@@ -869,24 +857,6 @@ int callback_may_return_any_int(void *ctx)
 	return schedule(callback_returns_random);
 }
 
-/* That holds for task work and not for timers. */
-static int timer_callback_returns_one(void *map, int *key, struct timer_elem *value)
-{
-	return 1;
-}
-
-SEC("tc")
-__failure
-__msg("At async callback return the register R0 has smin=1 smax=1 should have been in [0, 0]")
-int timer_callback_returns_zero(void *ctx)
-{
-	struct timer_elem *elem = lookup(timer_map);
-
-	if (elem)
-		bpf_timer_set_callback(&elem->timer, timer_callback_returns_one);
-	return 0;
-}
-
 /*
  * What a helper finds in the task that runs the program is not there any more when
  * its callback runs.
@@ -1017,51 +987,6 @@ __failure __msg("kfunc bpf_session_cookie can't be called from an async callback
 int callback_may_not_ask_for_cookie(void *ctx)
 {
 	schedule(callback_asks_for_cookie);
-	return 0;
-}
-
-/* One function for a timer, which has to return 0, and for task work: in both orders. */
-static int callback_of_two_masters(struct bpf_map *map, void *key, void *value)
-{
-	return 1;
-}
-
-static __always_inline void set_timer(struct async_elem *elem)
-{
-	bpf_timer_set_callback(&elem->timer, callback_of_two_masters);
-}
-
-static __always_inline void schedule_async(struct async_elem *elem)
-{
-	bpf_task_work_schedule_resume(bpf_get_current_task_btf(), &elem->tw, &async_map,
-				      callback_of_two_masters);
-}
-
-SEC("tc")
-__failure
-__msg("At async callback return the register R0 has smin=1 smax=1 should have been in [0, 0]")
-int callback_of_task_work_and_timer(void *ctx)
-{
-	struct async_elem *elem = lookup(async_map);
-
-	if (!elem)
-		return 0;
-	schedule_async(elem);
-	set_timer(elem);
-	return 0;
-}
-
-SEC("tc")
-__failure
-__msg("At async callback return the register R0 has smin=1 smax=1 should have been in [0, 0]")
-int callback_of_timer_and_task_work(void *ctx)
-{
-	struct async_elem *elem = lookup(async_map);
-
-	if (!elem)
-		return 0;
-	set_timer(elem);
-	schedule_async(elem);
 	return 0;
 }
 
