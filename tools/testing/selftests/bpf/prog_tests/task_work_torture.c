@@ -17,7 +17,6 @@
 #include "task_work_torture_roles.h"
 
 #define MAX_PASSES	20	/* until everything has happened */
-#define MAX_IDS		1024
 #define MAX_TRIES	1000
 #define MAX_HELD	384	/* objects that the allocator keeps for a CPU or is freeing */
 
@@ -30,39 +29,86 @@ static const struct role roles[] = {
 	{ 1,		40,	nmi_op },
 };
 
-/* Programs and maps that there are. */
-struct ids {
-	__u32 progs[MAX_IDS];
-	__u32 maps[MAX_IDS];
+/* Programs, or maps: each has a higher id than those before it. */
+struct kind {
+	int (*get_next)(__u32 id, __u32 *next);
+	int (*get_fd)(__u32 id);
+	bool (*is_ours)(int fd, const struct bpf_object *obj);
 };
 
-static void list_ids(__u32 *ids, int (*get_next)(__u32 id, __u32 *next))
+static bool same_name(const char *name_of_kernel, const char *name)
 {
-	__u32 id = 0;
-	int nr;
-
-	for (nr = 0; nr < MAX_IDS && !get_next(id, &id); nr++)
-		ids[nr] = id;
+	return !strncmp(name_of_kernel, name, BPF_OBJ_NAME_LEN - 1);
 }
 
-static bool has_id(const __u32 *ids, __u32 id)
+static bool prog_is_ours(int fd, const struct bpf_object *obj)
 {
-	int i;
+	struct bpf_prog_info info = {};
+	struct bpf_program *prog;
+	__u32 len = sizeof(info);
 
-	for (i = 0; i < MAX_IDS; i++)
-		if (ids[i] == id)
+	if (bpf_prog_get_info_by_fd(fd, &info, &len))
+		return true;
+	bpf_object__for_each_program(prog, obj)
+		if (same_name(info.name, bpf_program__name(prog)))
 			return true;
 	return false;
 }
 
-static bool nothing_new(const __u32 *ids, int (*get_next)(__u32 id, __u32 *next))
+static bool map_is_ours(int fd, const struct bpf_object *obj)
+{
+	struct bpf_map_info info = {};
+	__u32 len = sizeof(info);
+	struct bpf_map *map;
+
+	if (bpf_map_get_info_by_fd(fd, &info, &len))
+		return true;
+	bpf_object__for_each_map(map, obj)
+		if (same_name(info.name, bpf_map__name(map)))
+			return true;
+	return false;
+}
+
+static const struct kind progs = { bpf_prog_get_next_id, bpf_prog_get_fd_by_id, prog_is_ours };
+static const struct kind maps = { bpf_map_get_next_id, bpf_map_get_fd_by_id, map_is_ours };
+
+static __u32 last_id(const struct kind *kind)
 {
 	__u32 id = 0;
 
-	while (!get_next(id, &id))
-		if (!has_id(ids, id))
+	while (!kind->get_next(id, &id))
+		;
+	return id;
+}
+
+/* Others may load programs meanwhile: theirs are not named as those of this object are. */
+static bool nothing_new(const struct kind *kind, __u32 id, const struct bpf_object *obj)
+{
+	bool ours;
+	int fd;
+
+	while (!kind->get_next(id, &id)) {
+		fd = kind->get_fd(id);
+		if (fd == -ENOENT)
+			continue;
+		ours = fd < 0 || kind->is_ours(fd, obj);
+		close(fd);
+		if (ours)
 			return false;
+	}
 	return true;
+}
+
+/* An object that is not loaded lends the names. */
+static void check_all_gone(__u32 last_prog, __u32 last_map)
+{
+	struct task_work_torture *names = task_work_torture__open();
+
+	if (!ASSERT_OK_PTR(names, "open"))
+		return;
+	ASSERT_TRUE(wait_for(nothing_new(&progs, last_prog, names->obj)), "programs are gone");
+	ASSERT_TRUE(wait_for(nothing_new(&maps, last_map, names->obj)), "maps are gone");
+	task_work_torture__destroy(names);
 }
 
 static void *worker_thread(void *arg)
@@ -315,31 +361,22 @@ static void torture(struct torture *t)
 void serial_test_task_work_torture(void)
 {
 	struct torture t = { .uffd = -1, .inner_fd = -1, .server_stop = { -1, -1 } };
-	struct ids *before;
+	__u32 last_prog = last_id(&progs), last_map = last_id(&maps);
 
 	/* Workers run by a hook of prctl(). */
 	if (!have_nmis(__func__) || !have_bpf_lsm(__func__) || !have_missing_pages(__func__) ||
 	    !have_true(__func__) || !have_hotplug(__func__))
 		return;
-	before = calloc(1, sizeof(*before));
-	if (!ASSERT_OK_PTR(before, "memory"))
-		return;
 	clock_gettime(CLOCK_MONOTONIC, &t.start);
 	t.secs = number_from("TASK_WORK_TORTURE_SECS", 0);
 	t.seed = number_from("TASK_WORK_TORTURE_SEED", t.start.tv_nsec);
 	tell_seed(t.seed);
-	list_ids(before->progs, bpf_prog_get_next_id);
-	list_ids(before->maps, bpf_map_get_next_id);
 	t.skel = task_work_torture__open();
 	if (!ASSERT_OK_PTR(t.skel, "open"))
-		goto out;
+		return;
 	bpf_program__set_autoload(t.skel->progs.in_nmi, true);
 	if (ASSERT_OK(task_work_torture__load(t.skel), "load"))
 		torture(&t);
 	task_work_torture__destroy(t.skel);
-	ASSERT_TRUE(wait_for(nothing_new(before->progs, bpf_prog_get_next_id)),
-		    "programs are gone");
-	ASSERT_TRUE(wait_for(nothing_new(before->maps, bpf_map_get_next_id)), "maps are gone");
-out:
-	free(before);
+	check_all_gone(last_prog, last_map);
 }

@@ -17,7 +17,6 @@
 #ifndef _TASK_WORK_TORTURE_BOOKS_H
 #define _TASK_WORK_TORTURE_BOOKS_H
 
-#define PF_KTHREAD	0x00200000	/* include/linux/sched.h */
 #define MAX_ERRNO	4095		/* include/linux/err.h */
 
 /* read by the test */
@@ -42,6 +41,14 @@ __u64 ended_running;
 __u64 contexts_ended;
 __u64 tasks_made;
 __u64 tasks_freed;
+
+/* By address: a number may be another task's before the one that had it is freed. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u64);
+	__type(value, __u8);
+} descendants SEC(".maps");
 
 /* Threads that live at the same time have numbers that do not collide here. */
 struct torture_thread threads[MAX_THREADS];
@@ -189,18 +196,34 @@ int BPF_PROG(count_evicted, void *arg, struct bpf_lru_node *node, int evicts)
 	return 0;
 }
 
+/* Those that the test has made, or one of these: each is in the map until it is freed. */
+static bool is_descendant(struct task_struct *task)
+{
+	__u64 key = (__u64)task;
+
+	return task->tgid == test_pid || bpf_map_lookup_elem(&descendants, &key);
+}
+
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(count_task, struct task_struct *parent, struct task_struct *child)
 {
-	if (!(child->flags & PF_KTHREAD))
-		__sync_fetch_and_add(&tasks_made, 1);
+	__u64 key = (__u64)child;
+	__u8 value = 0;
+
+	if (!is_descendant(parent))
+		return 0;
+	__sync_fetch_and_add(&tasks_made, 1);
+	/* If there is no room for it, it will not be seen to be freed, and the test fails. */
+	bpf_map_update_elem(&descendants, &key, &value, BPF_ANY);
 	return 0;
 }
 
 SEC("tp_btf/sched_process_free")
 int BPF_PROG(count_task_freed, struct task_struct *task)
 {
-	if (!(task->flags & PF_KTHREAD))
+	__u64 key = (__u64)task;
+
+	if (!bpf_map_delete_elem(&descendants, &key))
 		__sync_fetch_and_add(&tasks_freed, 1);
 	return 0;
 }
