@@ -151,7 +151,7 @@ static void create_map(const struct map_case *c)
 {
 	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = c->flags);
 	bool storage = c->flags == BPF_F_NO_PREALLOC && c->type != BPF_MAP_TYPE_HASH;
-	int key_id, value_id, fd;
+	int key_id = 0, value_id = 0, fd;
 	struct btf *btf;
 
 	btf = value_btf(&key_id, &value_id);
