@@ -1,0 +1,407 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the task work tests ask of the machine: patience, CPUs, NMIs, events. When a
+ * have_x() returns false it has skipped the test and said why. A part of
+ * task_work_helpers.h.
+ */
+#ifndef _TASK_WORK_MACHINE_H
+#define _TASK_WORK_MACHINE_H
+
+#include <fcntl.h>
+#include <linux/bpf.h>
+#include <linux/filter.h>
+#include <linux/hw_breakpoint.h>
+#include <linux/perf_event.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <sys/sysinfo.h>
+#include <sys/utsname.h>
+#include <test_progs.h>
+#include <time.h>
+
+/*
+ * Wait for something that is bound to happen. The bound is a number of looks: a slow
+ * machine gets as much longer as it is slower. A fast one, where looks cost nothing,
+ * waits half a minute. Who expects that the test fails may want to know sooner: then
+ * only looks count.
+ */
+struct patience {
+	long looks;
+	long until;	/* in seconds */
+};
+
+static inline long seconds_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec;
+}
+
+static inline struct patience new_patience(void)
+{
+	const char *looks = getenv("TASK_WORK_MAX_LOOKS");
+
+	return (struct patience){
+		.looks = looks ? atoi(looks) : 20000000,
+		.until = looks ? 0 : seconds_now() + 30,
+	};
+}
+
+/* Few looks look at the clock, too. */
+static inline bool patience_ends(struct patience *p)
+{
+	return p->looks-- <= 0 && p->looks % 1024 == 0 && seconds_now() >= p->until;
+}
+
+#define wait_for(cond) ({						\
+	struct patience __patience = new_patience();			\
+	bool __seen = false;						\
+									\
+	while (!__seen && !patience_ends(&__patience)) {		\
+		__seen = (cond);					\
+		if (!__seen)						\
+			sched_yield();					\
+	}								\
+	__seen;								\
+})
+
+/* CPU number n, counted among those that this process may use; -1: fewer. */
+static inline int nth_cpu(int n)
+{
+	cpu_set_t set;
+	int cpu;
+
+	if (sched_getaffinity(0, sizeof(set), &set))
+		return -1;
+	for (cpu = 0; cpu < CPU_SETSIZE; cpu++)
+		if (CPU_ISSET(cpu, &set) && !n--)
+			return cpu;
+	return -1;
+}
+
+/* The reason is told at once: the log of a test that does not fail is not shown. */
+static inline bool have_or_skip(bool have, const char *who, const char *what)
+{
+	if (!have) {
+		fprintf(env.stdout_saved, "%s:SKIP:needs %s\n", who, what);
+		test__skip();
+	}
+	return have;
+}
+
+static inline bool have_two_cpus(const char *who)
+{
+	return have_or_skip(nth_cpu(1) >= 0, who, "a second CPU");
+}
+
+/* To be attached is not enough: the kernel calls what is in its list. */
+static inline bool bpf_lsm_works(void)
+{
+	int fd = open("/sys/kernel/security/lsm", O_RDONLY | O_CLOEXEC);
+	char list[256] = "";
+
+	if (fd < 0)
+		return false;
+	if (read(fd, list, sizeof(list) - 1) < 0)
+		list[0] = '\0';
+	close(fd);
+	return strstr(list, "bpf") &&
+	       libbpf_find_vmlinux_btf_id("bpf_lsm_task_alloc", BPF_TRACE_FENTRY) >= 0;
+}
+
+static inline bool have_bpf_lsm(const char *who)
+{
+	return have_or_skip(bpf_lsm_works(), who,
+			    "CONFIG_BPF_LSM and bpf in the list of LSMs, as securityfs shows it");
+}
+
+/* 6.12 has no timers there, and allocates a workqueue under a raw lock. */
+static inline bool is_preempt_rt(void)
+{
+	struct utsname name;
+
+	return !uname(&name) && strstr(name.version, "PREEMPT_RT");
+}
+
+static inline bool have_async(const char *who)
+{
+	return have_or_skip(!is_preempt_rt(), who,
+			    "bpf_timer and bpf_wq, which PREEMPT_RT does without");
+}
+
+/* What a child executes. */
+#define TRUE_PATH "/bin/true"
+
+static inline bool have_true(const char *who)
+{
+	return have_or_skip(!access(TRUE_PATH, X_OK), who, TRUE_PATH);
+}
+
+static inline int pin_to_cpu(pthread_t thread, int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	return pthread_setaffinity_np(thread, sizeof(set), &set);
+}
+
+static inline int open_cpu_switch(int cpu)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/online", cpu);
+	return open(path, O_RDWR | O_CLOEXEC);
+}
+
+static inline int set_cpu_online(int cpu, const char *online)
+{
+	int fd = open_cpu_switch(cpu), err = 0;
+
+	if (fd < 0 || write(fd, online, 1) != 1)
+		err = -errno;
+	close(fd);
+	return err;
+}
+
+/* The last CPU below that one which is online and has a switch, or -1. */
+static inline int last_cpu_with_switch(int below)
+{
+	int cpu, fd;
+	char online;
+
+	for (cpu = below - 1; cpu >= 0; cpu--) {
+		fd = open_cpu_switch(cpu);
+		online = '0';
+		if (fd >= 0 && read(fd, &online, 1) != 1)
+			online = '0';
+		close(fd);
+		if (online == '1')
+			break;
+	}
+	return cpu;
+}
+
+/* The switch may be there, and yet the machine, or who runs it, refuses. */
+static inline bool have_hotplug(const char *who)
+{
+	int cpu = last_cpu_with_switch(CPU_SETSIZE);
+	int err = cpu < 0 ? -EOPNOTSUPP : set_cpu_online(cpu, "0");
+
+	if (!err)
+		ASSERT_OK(set_cpu_online(cpu, "1"), "bring the CPU up");
+	return have_or_skip(err != -EOPNOTSUPP && err != -EBUSY && err != -EPERM, who,
+			    "a CPU that can be taken down");
+}
+
+/* Its first number is the level of the console. It takes any, where syslog() refuses some. */
+#define PRINTK_LEVELS "/proc/sys/kernel/printk"
+
+static inline int console_level(void)
+{
+	FILE *f = fopen(PRINTK_LEVELS, "r");
+	int level;
+
+	if (!f)
+		return -1;
+	if (fscanf(f, "%d", &level) != 1)
+		level = -1;
+	fclose(f);
+	return level;
+}
+
+static inline void set_console_level(int level)
+{
+	FILE *f = fopen(PRINTK_LEVELS, "w");
+
+	if (!f)
+		return;
+	fprintf(f, "%d\n", level);
+	fclose(f);
+}
+
+/*
+ * An NMI on every other CPU: the backtrace of sysrq-l. It needs no performance
+ * monitoring unit, so this is what there is on most virtual machines. The backtraces
+ * are in the kernel's log; a serial console would take seconds for each.
+ */
+static inline int send_nmis(void)
+{
+	int fd = open("/proc/sysrq-trigger", O_WRONLY | O_CLOEXEC);
+	int level = console_level(), err = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (level >= 0)
+		set_console_level(1);
+	if (write(fd, "l", 1) != 1)
+		err = -errno;
+	if (level >= 0)
+		set_console_level(level);
+	close(fd);
+	return err;
+}
+
+/* A program for NMIs that does nothing but be counted. */
+static inline int load_nmi_counter(int btf_id)
+{
+	LIBBPF_OPTS(bpf_prog_load_opts, opts,
+		    .expected_attach_type = BPF_TRACE_RAW_TP,
+		    .attach_btf_id = btf_id);
+	const struct bpf_insn insns[] = {
+		BPF_MOV64_IMM(BPF_REG_0, 0),
+		BPF_EXIT_INSN(),
+	};
+
+	return bpf_prog_load(BPF_PROG_TYPE_TRACING, "nmi_counter", "GPL", insns,
+			     ARRAY_SIZE(insns), &opts);
+}
+
+static inline __u64 run_count(int prog_fd)
+{
+	struct bpf_prog_info info = {};
+	__u32 len = sizeof(info);
+
+	return bpf_prog_get_info_by_fd(prog_fd, &info, &len) ? 0 : info.run_cnt;
+}
+
+static inline bool nmi_arrives(int btf_id)
+{
+	int stats_fd = bpf_enable_stats(BPF_STATS_RUN_TIME);
+	int prog_fd = load_nmi_counter(btf_id);
+	int link_fd = bpf_raw_tracepoint_open(NULL, prog_fd);
+	bool arrives = stats_fd >= 0 && link_fd >= 0 && !send_nmis() &&
+		       wait_for(run_count(prog_fd));
+
+	close(link_fd);
+	close(prog_fd);
+	close(stats_fd);
+	return arrives;
+}
+
+/*
+ * Some machines offer NMIs for other CPUs and lose them. sysrq-l waits ten seconds for
+ * each of those, so find out only once in a process, whichever test asks.
+ */
+enum { NMIS_UNKNOWN, NMIS_WORK, NMIS_LACKING } nmis __weak;
+
+static inline bool nmis_work(void)
+{
+	int btf_id;
+
+	if (nmis == NMIS_UNKNOWN) {
+		btf_id = libbpf_find_vmlinux_btf_id("nmi_handler", BPF_TRACE_RAW_TP);
+		nmis = get_nprocs() > 1 && !access("/proc/sysrq-trigger", W_OK) &&
+		       btf_id >= 0 && nmi_arrives(btf_id) ? NMIS_WORK : NMIS_LACKING;
+	}
+	return nmis == NMIS_WORK;
+}
+
+static inline bool have_nmis(const char *who)
+{
+	return have_or_skip(nmis_work(), who,
+			    "NMIs that arrive: a second CPU, CONFIG_MAGIC_SYSRQ, tracepoint nmi_handler");
+}
+
+/* The program runs at each event of the thread. NULL may just mean: no such hardware. */
+static inline struct bpf_link *attach_event(const struct bpf_program *prog,
+					    struct perf_event_attr *attr, int tid)
+{
+	int fd = syscall(__NR_perf_event_open, attr, tid, -1, -1, PERF_FLAG_FD_CLOEXEC);
+	struct bpf_link *link;
+
+	if (fd < 0)
+		return NULL;
+	link = bpf_program__attach_perf_event(prog, fd);
+	if (!link)
+		close(fd);
+	return link;
+}
+
+/* A thousand times a second of the thread: in NMIs on some machines, and not at all on others. */
+static inline struct bpf_link *attach_cycles(const struct bpf_program *prog, int tid)
+{
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_HARDWARE,
+		.config = PERF_COUNT_HW_CPU_CYCLES,
+		.size = sizeof(attr),
+		.freq = 1,
+		.sample_freq = 1000,
+	};
+
+	return attach_event(prog, &attr, tid);
+}
+
+/*
+ * In hard interrupts, each millisecond; every machine can do that. A frequency might be
+ * more than the kernel has come to allow, a period is not.
+ */
+static inline struct bpf_link *attach_clock(const struct bpf_program *prog, int tid)
+{
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_SOFTWARE,
+		.config = PERF_COUNT_SW_CPU_CLOCK,
+		.size = sizeof(attr),
+		.sample_period = 1000000,
+	};
+
+	return attach_event(prog, &attr, tid);
+}
+
+static inline struct perf_event_attr breakpoint_at(const void *addr)
+{
+	return (struct perf_event_attr){
+		.type = PERF_TYPE_BREAKPOINT,
+		.size = sizeof(struct perf_event_attr),
+		.sample_period = 1,
+		.bp_type = HW_BREAKPOINT_RW,
+		.bp_addr = (unsigned long)addr,
+		.bp_len = sizeof(long),
+	};
+}
+
+/* Whenever the thread reads or writes that address in the kernel. */
+static inline struct bpf_link *attach_breakpoint(const struct bpf_program *prog,
+						 const void *addr, int tid)
+{
+	struct perf_event_attr attr = breakpoint_at(addr);
+
+	return attach_event(prog, &attr, tid);
+}
+
+/* Without them the kernel does not know that type of events. */
+static inline bool have_breakpoints(const char *who)
+{
+	static long watched;
+	struct perf_event_attr attr = breakpoint_at(&watched);
+	int fd = syscall(__NR_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
+	bool have = fd >= 0 || errno != ENOENT;
+
+	close(fd);
+	return have_or_skip(have, who, "CONFIG_HAVE_HW_BREAKPOINT");
+}
+
+static inline bool machine_is(const char *machine)
+{
+	struct utsname name;
+
+	return !uname(&name) && !strcmp(name.machine, machine);
+}
+
+/* Elsewhere a breakpoint is an exception like others. */
+static inline bool have_breakpoint_nmi(const char *who)
+{
+	return have_or_skip(machine_is("x86_64"), who, "x86, where a breakpoint is an NMI") &&
+	       have_breakpoints(who);
+}
+
+/* The programs know how to read it: see progs/task_work_common.h. */
+static inline bool have_preempt_count(const char *who)
+{
+	return have_or_skip(machine_is("x86_64") || machine_is("aarch64"), who,
+			    "preempt_count() for this architecture");
+}
+
+#endif
