@@ -29,9 +29,8 @@ static long look_again(__u32 i, void *ctx)
 
 /*
  * Interrupts may be off here, so a test that never lets it go on must not keep the CPU:
- * half a billion looks take about two seconds, and twenty times as long if emulated. Then
- * the program goes on, and the test fails. What the test does meanwhile takes
- * milliseconds.
+ * half a billion looks take a second or two, and some ten seconds if emulated. Then the
+ * program goes on, and the test fails. What the test does meanwhile takes milliseconds.
  */
 static void wait_for_test(void)
 {
