@@ -31,7 +31,7 @@ static int compare_stacks(const void *a, const void *b)
 		      (x->nr_user + x->nr_kernel) * sizeof(struct frame));
 }
 
-static struct stack *stack_of(const struct sample *sample)
+static struct stack *stack_of(const struct sample_record *sample)
 {
 	uint32_t i, nr = sample->nr_user + sample->nr_kernel;
 	struct stack *stack;
@@ -52,7 +52,7 @@ static struct stack *stack_of(const struct sample *sample)
 	return stack;
 }
 
-static void add_stack(const struct sample *sample)
+static void add_stack(const struct sample_record *sample)
 {
 	struct stack *stack = stack_of(sample);
 	struct stack **known = tsearch(stack, &stacks, compare_stacks);
@@ -88,7 +88,7 @@ static void add_loss(enum loss loss, bool recovered)
  * The page of the next frame was not there. What lay there the callback has, if it
  * has run. If it found nothing more either, the frame pointer was none.
  */
-static void compare_frames(const struct sample *sample)
+static void compare_frames(const struct sample_record *sample)
 {
 	const struct attempt *attempt = &sample->attempt;
 
@@ -100,7 +100,7 @@ static void compare_frames(const struct sample *sample)
 		add_loss(LOST_STACK_PAGE, true);
 }
 
-static void compare_build_ids(const struct sample *sample)
+static void compare_build_ids(const struct sample_record *sample)
 {
 	const struct attempt *attempt = &sample->attempt;
 	bool lost = false, recovered = true;
@@ -118,7 +118,7 @@ static void compare_build_ids(const struct sample *sample)
 }
 
 /* Who asks /proc for the names of a process must be there before it ends. */
-static void compare_names(const struct sample *sample)
+static void compare_names(const struct sample_record *sample)
 {
 	bool recovered = true;
 	uint32_t i;
@@ -130,7 +130,7 @@ static void compare_names(const struct sample *sample)
 	add_loss(LOST_TASK_GONE, recovered);
 }
 
-static void add_sample(const struct sample *sample)
+static void add_sample(const struct sample_record *sample)
 {
 	profile.received[sample->outcome]++;
 	profile.moved += sample->moved;

@@ -40,7 +40,7 @@ static bool next_frame(struct user_regs *at, const struct link *link)
 }
 
 /* Put @ip into its file. A first frame counts wherever it is; a caller must lie in code. */
-static bool place_frame(struct sample *sample, __u32 i, __u64 ip, struct area *area)
+static bool place_frame(struct sample_record *sample, __u32 i, __u64 ip, struct area *area)
 {
 	if (ip < area->start || ip >= area->end) {
 		if (find_area(ip, area))
@@ -58,7 +58,7 @@ static bool place_frame(struct sample *sample, __u32 i, __u64 ip, struct area *a
 }
 
 /* In the callback: with page faults. */
-static void read_user_stack(struct sample *sample, const struct user_regs *regs)
+static void read_user_stack(struct sample_record *sample, const struct user_regs *regs)
 {
 	struct user_regs at = *regs;
 	struct area area = {};

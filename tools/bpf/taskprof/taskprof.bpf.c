@@ -45,20 +45,20 @@ enum slot_state {
  * kernel answers -EBUSY as long as its work has not run. A task that has gone
  * frees its slots by that.
  */
-struct slot {
+struct sample_slot {
 	struct bpf_task_work tw;
 	__u32 state;
 	__u32 exec_id;
 	__u64 start_time;
 	struct user_regs regs;
-	struct sample sample;
+	struct sample_record sample;
 };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, NR_SLOTS);
 	__type(key, __u32);
-	__type(value, struct slot);
+	__type(value, struct sample_slot);
 } slots SEC(".maps");
 
 const volatile bool compare;
@@ -76,8 +76,12 @@ __u32 next_slot;
 bool give_up;
 __u32 in_callback;
 
-/* Where the count is. */
-extern const struct pcpu_hot pcpu_hot __ksym __weak;		/* x86, to 6.14 */
+/* Where the count is. The types of kernels from 6.15 on have the first no more. */
+struct pcpu_hot___6_14 {
+	int preempt_count;
+} __attribute__((preserve_access_index));
+
+extern const struct pcpu_hot___6_14 pcpu_hot __ksym __weak;	/* x86, to 6.14 */
 extern const unsigned long __preempt_count __ksym __weak;	/* x86, later; an int at first */
 
 static __u32 preempt_count(void)
@@ -86,7 +90,7 @@ static __u32 preempt_count(void)
 	return bpf_get_current_task_btf()->thread_info.preempt.count;
 #else
 	if (bpf_ksym_exists(&pcpu_hot)) {
-		const struct pcpu_hot *hot = bpf_this_cpu_ptr(&pcpu_hot);
+		const struct pcpu_hot___6_14 *hot = bpf_this_cpu_ptr(&pcpu_hot);
 
 		return hot->preempt_count;
 	}
@@ -120,7 +124,7 @@ static __u64 wakeup_flags(void)
 }
 
 /* Send a sample with its user stack, if it has one, and so settle what became of it. */
-static void send(struct sample *sample, __u32 outcome)
+static void send(struct sample_record *sample, __u32 outcome)
 {
 	__u32 nr_user = outcome == DONE_BY_CALLBACK ? sample->nr_user : 0;
 	__u64 size = sizeof(*sample);
@@ -128,13 +132,13 @@ static void send(struct sample *sample, __u32 outcome)
 	sample->outcome = outcome;
 	sample->nr_user = nr_user;
 	if (nr_user < MAX_FRAMES)
-		size = offsetof(struct sample, user) + nr_user * sizeof(struct frame);
+		size = offsetof(struct sample_record, user) + nr_user * sizeof(struct frame);
 	if (bpf_ringbuf_output(&ring, sample, size, wakeup_flags()))
 		outcome = DROP_RING_FULL;
 	settle(outcome);
 }
 
-static void name(struct sample *sample)
+static void name(struct sample_record *sample)
 {
 	bpf_get_current_comm(sample->comm, sizeof(sample->comm));
 	sample->cgroup = bpf_get_current_cgroup_id();
@@ -146,8 +150,8 @@ static void name(struct sample *sample)
  */
 static int complete(struct bpf_map *map, void *key, void *value)
 {
-	struct slot *slot = value;
-	struct sample *sample = &slot->sample;
+	struct sample_slot *slot = value;
+	struct sample_record *sample = &slot->sample;
 	struct user_regs now;
 	__u32 outcome = DONE_BY_CALLBACK;
 
@@ -168,7 +172,7 @@ static int complete(struct bpf_map *map, void *key, void *value)
 }
 
 /* What is at hand. For a task_work on current the callback comes after this anyway. */
-static __always_inline void begin(void *ctx, struct sample *sample)
+static __always_inline void begin(void *ctx, struct sample_record *sample)
 {
 	__u64 ids = bpf_get_current_pid_tgid();
 	long len;
@@ -190,7 +194,7 @@ static __always_inline void begin(void *ctx, struct sample *sample)
 }
 
 /* Scheduled before it is filled: until this interrupt ends, its task can't run the callback. */
-static __always_inline void fill(void *ctx, struct slot *slot, struct task_struct *task)
+static __always_inline void fill(void *ctx, struct sample_slot *slot, struct task_struct *task)
 {
 	if (slot->state == WAITING)
 		send(&slot->sample, DROP_GONE);
@@ -223,9 +227,9 @@ static __u32 outcome_of(int err)
 static __always_inline void send_without(void *ctx, int err)
 {
 	__u32 outcome = outcome_of(err);
-	struct sample *sample;
+	struct sample_record *sample;
 
-	sample = bpf_ringbuf_reserve(&ring, offsetof(struct sample, user), 0);
+	sample = bpf_ringbuf_reserve(&ring, offsetof(struct sample_record, user), 0);
 	if (!sample) {
 		settle(DROP_RING_FULL);
 		return;
@@ -240,10 +244,10 @@ static __always_inline void send_without(void *ctx, int err)
 }
 
 /* The slots after the last one that somebody took: the next is free unless its task sleeps. */
-static struct slot *find_slot(struct task_struct *task, int *err)
+static struct sample_slot *find_slot(struct task_struct *task, int *err)
 {
 	__u32 first = __sync_fetch_and_add(&next_slot, 1), key;
-	struct slot *slot;
+	struct sample_slot *slot;
 	int i;
 
 	*err = -EBUSY;
@@ -263,7 +267,7 @@ static struct slot *find_slot(struct task_struct *task, int *err)
 static __always_inline int take_sample(void *ctx)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct slot *slot = NULL;
+	struct sample_slot *slot = NULL;
 	int err = -EOPNOTSUPP;
 
 	count(&sampled);
@@ -293,7 +297,7 @@ int BPF_PROG(on_nmi, void *handler, s64 delta_ns, int handled)
 	return take_sample(ctx);
 }
 
-static bool is_alive(const struct slot *slot)
+static bool is_alive(const struct sample_slot *slot)
 {
 	struct task_struct *task = bpf_task_from_pid(slot->sample.tid);
 	bool alive;
@@ -305,7 +309,7 @@ static bool is_alive(const struct slot *slot)
 	return alive;
 }
 
-static void collect_slot(struct slot *slot)
+static void collect_slot(struct sample_slot *slot)
 {
 	__u32 state = slot->state;
 
@@ -328,7 +332,7 @@ static void collect_slot(struct slot *slot)
 SEC("syscall")
 int collect(void *ctx)
 {
-	struct slot *slot;
+	struct sample_slot *slot;
 	__u32 key;
 	int i;
 

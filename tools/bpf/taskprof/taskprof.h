@@ -58,7 +58,7 @@ struct attempt {
 	__u64 build_ids[2];	/* a bit for each that was had */
 };
 
-struct sample {
+struct sample_record {
 	__u32 type;
 	__u32 outcome;
 	__s32 error;
