@@ -67,9 +67,7 @@ void run_command(void)
 
 static void add_link(struct bpf_link *link)
 {
-	links = realloc(links, (nr_links + 1) * sizeof(*links));
-	if (!links)
-		err(1, "out of memory");
+	links = must(realloc(links, (nr_links + 1) * sizeof(*links)));
 	links[nr_links++] = link;
 }
 

@@ -2,6 +2,7 @@
 #ifndef __PROF_H
 #define __PROF_H
 
+#include <err.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -28,6 +29,13 @@ struct options {
 };
 
 extern struct options opt;
+
+static inline void *must(void *memory)
+{
+	if (!memory)
+		err(1, "out of memory");
+	return memory;
+}
 
 /* events.c: where samples come from */
 void check_target(void);

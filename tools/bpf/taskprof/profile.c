@@ -36,10 +36,8 @@ static struct stack *stack_of(const struct sample_record *sample)
 	uint32_t i, nr = sample->nr_user + sample->nr_kernel;
 	struct stack *stack;
 
-	stack = calloc(1, sizeof(*stack) + nr * sizeof(struct frame));
-	if (!stack)
-		err(1, "out of memory");
-	memcpy(stack->comm, sample->comm, COMM_LEN);
+	stack = must(calloc(1, sizeof(*stack) + nr * sizeof(struct frame)));
+	memcpy(stack->comm, sample->comm, COMM_LEN - 1);
 	stack->cgroup = sample->cgroup;
 	stack->nr_user = sample->nr_user;
 	stack->nr_kernel = sample->nr_kernel;
@@ -55,10 +53,8 @@ static struct stack *stack_of(const struct sample_record *sample)
 static void add_stack(const struct sample_record *sample)
 {
 	struct stack *stack = stack_of(sample);
-	struct stack **known = tsearch(stack, &stacks, compare_stacks);
+	struct stack **known = must(tsearch(stack, &stacks, compare_stacks));
 
-	if (!known)
-		err(1, "out of memory");
 	if (*known != stack)
 		free(stack);
 	(*known)->count++;

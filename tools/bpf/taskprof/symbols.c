@@ -54,13 +54,6 @@ static const Dwfl_Callbacks callbacks = {
 	.debuginfo_path = &debuginfo_path,
 };
 
-static void *must(void *memory)
-{
-	if (!memory)
-		err(1, "out of memory");
-	return memory;
-}
-
 static struct binary *get_binary(uint32_t file)
 {
 	if (file >= nr_binaries) {
