@@ -58,17 +58,23 @@ static void get_key(struct file *file, struct file_key *key)
 	key->generation = BPF_CORE_READ(inode, i_generation);
 }
 
+/*
+ * Functions here that are not static: the verifier looks at them once, instead of in
+ * each state that a caller may be in. None of them sleeps, so it may be anywhere.
+ */
+
 /* bpf_d_path() is not for programs like this one. User space puts the names in order. */
-static void put_names(struct path_record *record, struct file *file)
+__noinline __u32 put_names(struct path_record *record __arg_nonnull, __u64 dentry_addr,
+			   __u64 vfsmount_addr)
 {
-	struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry), *up;
-	struct vfsmount *vfsmount = BPF_CORE_READ(file, f_path.mnt);
+	struct dentry *dentry = (void *)dentry_addr, *up;
 	struct mount *mount, *parent;
-	__u32 pos = 0, nr = 0;
+	__u64 pos = 0;
+	__u32 nr = 0;
 	long len;
 	int i;
 
-	mount = (void *)vfsmount - bpf_core_field_offset(struct mount, mnt);
+	mount = (void *)vfsmount_addr - bpf_core_field_offset(struct mount, mnt);
 	bpf_for(i, 0, MAX_DEPTH) {
 		if (dentry == BPF_CORE_READ(mount, mnt.mnt_root)) {
 			parent = BPF_CORE_READ(mount, mnt_parent);
@@ -79,9 +85,10 @@ static void put_names(struct path_record *record, struct file *file)
 			continue;
 		}
 		up = BPF_CORE_READ(dentry, d_parent);
-		if (up == dentry || pos > PATH_LEN)
+		if (up == dentry || pos >= PATH_LEN)
 			break;
-		len = bpf_probe_read_kernel_str(record->names + pos, NAME_LEN,
+		barrier_var(pos);	/* or else the compiler leaves the mask out */
+		len = bpf_probe_read_kernel_str(record->names + (pos & (PATH_LEN - 1)), NAME_LEN,
 						BPF_CORE_READ(dentry, d_name.name));
 		if (len <= 0)
 			break;
@@ -89,7 +96,7 @@ static void put_names(struct path_record *record, struct file *file)
 		nr++;
 		dentry = up;
 	}
-	record->nr_names = nr;
+	return nr;
 }
 
 static bool send_path(struct file *file, __u32 nr)
@@ -102,7 +109,8 @@ static bool send_path(struct file *file, __u32 nr)
 	record->type = RECORD_PATH;
 	record->file = nr;
 	record->pid = bpf_get_current_pid_tgid() >> 32;
-	put_names(record, file);
+	record->nr_names = put_names(record, (__u64)BPF_CORE_READ(file, f_path.dentry),
+				     (__u64)BPF_CORE_READ(file, f_path.mnt));
 	bpf_ringbuf_submit(record, BPF_RB_FORCE_WAKEUP);
 	return true;
 }
@@ -127,7 +135,7 @@ static void number_file(struct area *area, struct file *file)
 	area->file = known ? *known : 0;
 }
 
-static int look_up_area(__u64 ip, struct area *area)
+__noinline int look_up_area(__u64 ip, struct area *area __arg_nonnull)
 {
 	struct vm_area_struct *vma;
 	struct bpf_iter_task_vma it;
@@ -180,7 +188,7 @@ static int find_area(__u64 ip, struct area *area)
  * Where the head of the area's file is mapped: in front of the code, but how
  * far is the linker's choice.
  */
-static __u64 find_head(const struct area *area)
+__noinline __u64 find_head(const struct area *area __arg_nonnull)
 {
 	__u64 from = area->start - area->offset, head = 0;
 	struct vm_area_struct *vma;

@@ -10,7 +10,7 @@
 #define BUILD_ID_LEN	20
 #define NAME_LEN	256	/* of one component of a path, with its NUL */
 #define NR_ERRORS	128	/* a power of two, so that a mask tells the verifier enough */
-#define PATH_LEN	2048	/* where no further component is begun */
+#define PATH_LEN	2048	/* where no further component is begun; a power of two, too */
 
 /* What becomes of a sample: exactly one of these. */
 enum outcome {
