@@ -170,14 +170,18 @@ static void wait_for_mm(void)
 	bpf_copy_from_user(&byte, sizeof(byte), NULL);
 }
 
-/* The kernel only tries to take the lock for an iterator. */
+/*
+ * An iterator does not wait for a lock. Kernels that take that of the memory map for
+ * it say -EBUSY. Others, 6.12.y among them, pass over an area that is locked, as all are
+ * while the process forks: as if nothing were there. So look once more if nothing is.
+ */
 static int find_area(__u64 ip, struct area *area)
 {
 	int i, err = -EBUSY;
 
 	bpf_for(i, 0, LOCK_TRIES) {
 		err = look_up_area(ip, area);
-		if (!err)
+		if (err ? err != -EBUSY : area->end || i)
 			break;
 		wait_for_mm();
 	}
@@ -279,6 +283,11 @@ static void send_build_id(const struct area *area)
 	};
 	__u64 head = find_head(area);
 
+	/* Perhaps locked: see find_area(). */
+	if (!head) {
+		wait_for_mm();
+		head = find_head(area);
+	}
 	if (head)
 		read_build_id(head, &record);
 	if (bpf_ringbuf_output(&ring, &record, sizeof(record), BPF_RB_FORCE_WAKEUP))
