@@ -47,7 +47,7 @@ struct {
 const volatile __u32 page_shift = 12;
 
 __u32 nr_files;			/* file numbers given out */
-__u64 files_lost;		/* ... whose path or build ID found no room in the ring buffer */
+__u64 files_lost;		/* ... but no room for the file, its path or its build ID */
 
 static void get_key(struct file *file, struct file_key *key)
 {
@@ -99,37 +99,48 @@ __noinline __u32 put_names(struct path_record *record __arg_nonnull, __u64 dentr
 	return nr;
 }
 
-static bool send_path(struct file *file, __u32 nr)
+static void send_path(struct path_record *record, struct file *file, __u32 nr)
 {
-	struct path_record *record;
-
-	record = bpf_ringbuf_reserve(&ring, sizeof(*record), 0);
-	if (!record)
-		return false;
 	record->type = RECORD_PATH;
 	record->file = nr;
 	record->pid = bpf_get_current_pid_tgid() >> 32;
 	record->nr_names = put_names(record, (__u64)BPF_CORE_READ(file, f_path.dentry),
 				     (__u64)BPF_CORE_READ(file, f_path.mnt));
 	bpf_ringbuf_submit(record, BPF_RB_FORCE_WAKEUP);
-	return true;
 }
 
-/* Give the file a number if it has none. The lock of the memory map keeps it in place. */
+/* Of those who see a file first at the same time, one gives it its number. */
+static void add_file(struct area *area, struct file *file)
+{
+	struct path_record *record = bpf_ringbuf_reserve(&ring, sizeof(*record), 0);
+	long err;
+	__u32 nr;
+
+	if (!record) {
+		__sync_fetch_and_add(&files_lost, 1);
+		return;
+	}
+	nr = __sync_fetch_and_add(&nr_files, 1) + 1;
+	err = bpf_map_update_elem(&files, &area->key, &nr, BPF_NOEXIST);
+	area->is_new = !err;
+	if (!err) {
+		send_path(record, file, nr);
+		return;
+	}
+	bpf_ringbuf_discard(record, BPF_RB_NO_WAKEUP);
+	if (err != -EEXIST)
+		__sync_fetch_and_add(&files_lost, 1);
+}
+
+/* Give the file a number if it has none. The iterator keeps the file in place. */
 static void number_file(struct area *area, struct file *file)
 {
-	__u32 nr, *known;
+	__u32 *known;
 
 	get_key(file, &area->key);
 	known = bpf_map_lookup_elem(&files, &area->key);
 	if (!known) {
-		nr = __sync_fetch_and_add(&nr_files, 1) + 1;
-		area->is_new = !bpf_map_update_elem(&files, &area->key, &nr, BPF_NOEXIST);
-		if (area->is_new && !send_path(file, nr)) {
-			bpf_map_delete_elem(&files, &area->key);
-			__sync_fetch_and_add(&files_lost, 1);
-			area->is_new = false;
-		}
+		add_file(area, file);
 		known = bpf_map_lookup_elem(&files, &area->key);
 	}
 	area->file = known ? *known : 0;

@@ -12,8 +12,9 @@
 #include <bpf/bpf_tracing.h>
 #include "taskprof.h"
 
-#define EBUSY		16
 #define ESRCH		3
+#define EBUSY		16
+#define EEXIST		17
 #define EOPNOTSUPP	95
 #define SLOT_TRIES	32
 /* Bits 20 to 23, or in 7.x 28 to 30: there, the others count what is never nested so deep. */
