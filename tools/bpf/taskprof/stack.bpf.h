@@ -29,14 +29,20 @@ static void get_user_regs(struct user_regs *user)
 	user->fp = PT_REGS_FP_CORE(regs);
 }
 
-/* A stack grows down, so a caller's frame lies above. */
-static bool next_frame(struct user_regs *at, const struct link *link)
+/*
+ * A stack grows down, so a caller's frame lies above. Where the link leads nowhere,
+ * its return address is that of the outermost function, which has no frame pointer.
+ */
+static __always_inline bool next_frame(struct user_regs *at, const struct link *link, long err,
+				       __u32 *end)
 {
-	bool more = link->fp > at->fp;
-
+	if (err || !link->ip) {
+		*end = err && at->fp ? END_BY_FAULT : END_OF_CHAIN;
+		return false;
+	}
 	at->ip = link->ip;
-	at->fp = link->fp;
-	return more;
+	at->fp = link->fp > at->fp ? link->fp : 0;
+	return true;
 }
 
 /* Put @ip into its file. A first frame counts wherever it is; a caller must lie in code. */
@@ -53,61 +59,40 @@ static bool place_frame(struct sample_record *sample, __u32 i, __u64 ip, struct 
 	if (i >= MAX_FRAMES)
 		return false;
 	sample->user[i].file = area->file;
-	sample->user[i].addr = area->file ? ip - area->start + area->offset : ip;
+	sample->user[i].addr = area->file ? ip - area->start + area->offset : 0;
 	return true;
 }
 
-/* In the callback: with page faults. */
-static void read_user_stack(struct sample_record *sample, const struct user_regs *regs)
+/*
+ * In the callback (@in_task) with page faults; at the sample as far as the pages are
+ * there. It returns the number of frames.
+ */
+static __always_inline __u32 walk_user_stack(struct sample_record *sample, __u32 *end,
+					     const struct user_regs *regs, const bool in_task)
 {
 	struct user_regs at = *regs;
+	struct link link = {};
 	struct area area = {};
-	struct link link;
-	bool more = true;
+	__u32 nr = 0;
+	long err;
 	int i;
 
-	sample->nr_user = 0;
-	sample->end = END_TOO_DEEP;
+	*end = END_TOO_DEEP;
 	bpf_for(i, 0, MAX_FRAMES) {
-		if (!at.ip || !more) {
-			sample->end = END_OF_CHAIN;
+		if (in_task && !place_frame(sample, i, at.ip, &area)) {
+			*end = END_IN_DATA;
 			break;
 		}
-		if (!place_frame(sample, i, at.ip, &area)) {
-			sample->end = END_IN_DATA;
+		nr = i + 1;
+		err = -1;
+		if (at.fp && in_task)
+			err = bpf_copy_from_user(&link, sizeof(link), (void *)at.fp);
+		else if (at.fp)
+			err = bpf_probe_read_user(&link, sizeof(link), (void *)at.fp);
+		if (!next_frame(&at, &link, err, end))
 			break;
-		}
-		sample->nr_user = i + 1;
-		if (bpf_copy_from_user(&link, sizeof(link), (void *)at.fp)) {
-			sample->end = at.fp ? END_BY_FAULT : END_OF_CHAIN;
-			break;
-		}
-		more = next_frame(&at, &link);
 	}
-}
-
-/* At the sample: the same chain, as far as its pages are there. */
-static void try_user_stack(struct attempt *attempt, const struct user_regs *regs)
-{
-	struct user_regs at = *regs;
-	struct link link;
-	bool more = true;
-	int i;
-
-	attempt->nr_frames = 0;
-	attempt->end = END_TOO_DEEP;
-	bpf_for(i, 0, MAX_FRAMES) {
-		if (!at.ip || !more) {
-			attempt->end = END_OF_CHAIN;
-			break;
-		}
-		attempt->nr_frames = i + 1;
-		if (bpf_probe_read_user(&link, sizeof(link), (void *)at.fp)) {
-			attempt->end = at.fp ? END_BY_FAULT : END_OF_CHAIN;
-			break;
-		}
-		more = next_frame(&at, &link);
-	}
+	return nr;
 }
 
 struct build_ids {

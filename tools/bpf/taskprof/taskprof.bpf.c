@@ -164,7 +164,7 @@ static int complete(struct bpf_map *map, void *key, void *value)
 	if (bpf_get_current_task_btf()->self_exec_id != slot->exec_id)
 		outcome = DROP_EXEC;
 	else
-		read_user_stack(sample, &slot->regs);
+		sample->nr_user = walk_user_stack(sample, &sample->end, &slot->regs, true);
 	if (__sync_val_compare_and_swap(&slot->state, COMPLETING, SENDING) != COMPLETING)
 		return 0;
 	send(sample, outcome);
@@ -194,6 +194,13 @@ static __always_inline void begin(void *ctx, struct sample_record *sample)
 	sample->nr_kernel = len > 0 ? len / sizeof(__u64) : 0;
 }
 
+static __always_inline void try_all(void *ctx, struct attempt *attempt,
+				    const struct user_regs *regs)
+{
+	attempt->nr_frames = walk_user_stack(NULL, &attempt->end, regs, false);
+	try_build_ids(attempt, ctx);
+}
+
 /* Scheduled before it is filled: until this interrupt ends, its task can't run the callback. */
 static __always_inline void fill(void *ctx, struct sample_slot *slot, struct task_struct *task)
 {
@@ -203,10 +210,8 @@ static __always_inline void fill(void *ctx, struct sample_slot *slot, struct tas
 	slot->exec_id = task->self_exec_id;
 	slot->start_time = task->start_time;
 	begin(ctx, &slot->sample);
-	if (compare) {
-		try_user_stack(&slot->sample.attempt, &slot->regs);
-		try_build_ids(&slot->sample.attempt, ctx);
-	}
+	if (compare)
+		try_all(ctx, &slot->sample.attempt, &slot->regs);
 	slot->state = WAITING;
 }
 

@@ -42,7 +42,7 @@ enum record_type {
 	RECORD_BUILD_ID,
 };
 
-/* An address in a file if it has one (file != 0), else in memory. */
+/* An offset in a file, or 0 in none: code of a JIT compiler has no end of addresses. */
 struct frame {
 	__u64 addr;
 	__u32 file;
