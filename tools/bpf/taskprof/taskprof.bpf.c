@@ -50,6 +50,7 @@ struct sample_slot {
 	struct bpf_task_work tw;
 	__u32 state;
 	__u32 exec_id;
+	__u32 in_exec;		/* sampled in execve() */
 	__u64 start_time;
 	struct user_regs regs;
 	struct sample_record sample;
@@ -146,6 +147,25 @@ static void name(struct sample_record *sample)
 }
 
 /*
+ * Whether the user stack of the sample is there still. execve() gives the task a new
+ * memory map and another self_exec_id first, and new registers at its end. Linux 6.18
+ * and later call back also while the task exits, when its memory is gone.
+ */
+static __u32 look_again(struct sample_slot *slot)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct user_regs now;
+
+	if (!task->mm)
+		return DROP_GONE;
+	get_user_regs(&now);
+	slot->sample.moved = now.ip != slot->regs.ip || now.sp != slot->regs.sp;
+	if (task->self_exec_id != slot->exec_id || (slot->in_exec && slot->sample.moved))
+		return DROP_EXEC;
+	return DONE_BY_CALLBACK;
+}
+
+/*
  * The name and the cgroup are those with which the task goes back: one sampled
  * amid execve() has a new name.
  */
@@ -153,17 +173,13 @@ static int complete(struct bpf_map *map, void *key, void *value)
 {
 	struct sample_slot *slot = value;
 	struct sample_record *sample = &slot->sample;
-	struct user_regs now;
-	__u32 outcome = DONE_BY_CALLBACK;
+	__u32 outcome;
 
 	if (__sync_val_compare_and_swap(&slot->state, WAITING, COMPLETING) != WAITING)
 		return 0;
 	name(sample);
-	get_user_regs(&now);
-	sample->moved = now.ip != slot->regs.ip || now.sp != slot->regs.sp;
-	if (bpf_get_current_task_btf()->self_exec_id != slot->exec_id)
-		outcome = DROP_EXEC;
-	else
+	outcome = look_again(slot);
+	if (outcome == DONE_BY_CALLBACK)
 		sample->nr_user = walk_user_stack(sample, &sample->end, &slot->regs, true);
 	if (__sync_val_compare_and_swap(&slot->state, COMPLETING, SENDING) != COMPLETING)
 		return 0;
@@ -194,6 +210,11 @@ static __always_inline void begin(void *ctx, struct sample_record *sample)
 	sample->nr_kernel = len > 0 ? len / sizeof(__u64) : 0;
 }
 
+static bool in_execve(struct task_struct *task)
+{
+	return bpf_core_field_exists(task->in_execve) && BPF_CORE_READ_BITFIELD(task, in_execve);
+}
+
 static __always_inline void try_all(void *ctx, struct attempt *attempt,
 				    const struct user_regs *regs)
 {
@@ -208,6 +229,7 @@ static __always_inline void fill(void *ctx, struct sample_slot *slot, struct tas
 		send(&slot->sample, DROP_GONE);
 	get_user_regs(&slot->regs);
 	slot->exec_id = task->self_exec_id;
+	slot->in_exec = in_execve(task);
 	slot->start_time = task->start_time;
 	begin(ctx, &slot->sample);
 	if (compare)
