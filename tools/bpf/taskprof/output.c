@@ -27,11 +27,12 @@ static const char *const outcome_names[NR_OUTCOMES] = {
 	[DROP_EXITING]		= "task was exiting",
 	[DROP_GONE]		= "task gone before the callback",
 	[DROP_EXEC]		= "stack replaced by execve",
-	[DROP_IN_KERNEL]		= "task still in the kernel at the end",
+	[DROP_IN_KERNEL]	= "task still in the kernel at the end",
 	[DROP_UNFINISHED]	= "callback not through at the end",
 	[DROP_NO_SLOT]		= "too many samples waiting",
 	[DROP_REFUSED]		= "refused by the kernel",
 	[DROP_RING_FULL]	= "ring buffer full (-m)",
+	[DROP_RING_BUSY]	= "ring buffer busy",
 };
 
 static const char *const loss_names[NR_LOSSES] = {
@@ -290,7 +291,7 @@ static bool is_balanced(const struct result *result)
 		return false;
 	}
 	for (i = 0; i < NR_OUTCOMES; i++) {
-		if (i == DROP_RING_FULL || i == DROP_UNFINISHED ||
+		if (i == DROP_RING_FULL || i == DROP_RING_BUSY ||
 		    profile.received[i] == result->outcomes[i])
 			continue;
 		warnx("%s: %llu samples, but %llu arrived", outcome_names[i],

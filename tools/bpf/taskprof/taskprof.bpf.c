@@ -125,18 +125,26 @@ static __u64 wakeup_flags(void)
 	       BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 }
 
-/* Send a sample with its user stack, if it has one, and so settle what became of it. */
-static void send(struct sample_record *sample, __u32 outcome)
+/* In an NMI, the kernel does not wait for the lock of the ring buffer. */
+static __u32 ring_failure(__u64 size)
 {
-	__u32 nr_user = outcome == DONE_BY_CALLBACK ? sample->nr_user : 0;
-	__u64 size = sizeof(*sample);
+	__u64 used = bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA);
+
+	size = (BPF_RINGBUF_HDR_SZ + size + 7) & ~7ULL;
+	return used + size < bpf_ringbuf_query(&ring, BPF_RB_RING_SIZE) ?
+	       DROP_RING_BUSY : DROP_RING_FULL;
+}
+
+/* Send a sample, and so settle what became of it. */
+static void send(struct sample_record *sample, __u32 outcome, __u32 nr_user)
+{
+	__u64 size = offsetof(struct sample_record, user);
 
 	sample->outcome = outcome;
 	sample->nr_user = nr_user;
-	if (nr_user < MAX_FRAMES)
-		size = offsetof(struct sample_record, user) + nr_user * sizeof(struct frame);
+	size += (nr_user & MAX_FRAMES) * sizeof(struct frame);
 	if (bpf_ringbuf_output(&ring, sample, size, wakeup_flags()))
-		outcome = DROP_RING_FULL;
+		outcome = ring_failure(size);
 	settle(outcome);
 }
 
@@ -167,23 +175,24 @@ static __u32 look_again(struct sample_slot *slot)
 
 /*
  * The name and the cgroup are those with which the task goes back: one sampled
- * amid execve() has a new name.
+ * amid execve() has a new name. The stack is no part of the sample until it is sent:
+ * who gives up waiting for it sends the sample without.
  */
 static int complete(struct bpf_map *map, void *key, void *value)
 {
 	struct sample_slot *slot = value;
 	struct sample_record *sample = &slot->sample;
-	__u32 outcome;
+	__u32 outcome, nr_user = 0;
 
 	if (__sync_val_compare_and_swap(&slot->state, WAITING, COMPLETING) != WAITING)
 		return 0;
 	name(sample);
 	outcome = look_again(slot);
 	if (outcome == DONE_BY_CALLBACK)
-		sample->nr_user = walk_user_stack(sample, &sample->end, &slot->regs, true);
+		nr_user = walk_user_stack(sample, &sample->end, &slot->regs, true);
 	if (__sync_val_compare_and_swap(&slot->state, COMPLETING, SENDING) != COMPLETING)
 		return 0;
-	send(sample, outcome);
+	send(sample, outcome, nr_user);
 	slot->state = EMPTY;
 	return 0;
 }
@@ -226,7 +235,7 @@ static __always_inline void try_all(void *ctx, struct attempt *attempt,
 static __always_inline void fill(void *ctx, struct sample_slot *slot, struct task_struct *task)
 {
 	if (slot->state == WAITING)
-		send(&slot->sample, DROP_GONE);
+		send(&slot->sample, DROP_GONE, 0);
 	get_user_regs(&slot->regs);
 	slot->exec_id = task->self_exec_id;
 	slot->in_exec = in_execve(task);
@@ -255,11 +264,12 @@ static __u32 outcome_of(int err)
 static __always_inline void send_without(void *ctx, int err)
 {
 	__u32 outcome = outcome_of(err);
+	__u64 size = offsetof(struct sample_record, user);
 	struct sample_record *sample;
 
-	sample = bpf_ringbuf_reserve(&ring, offsetof(struct sample_record, user), 0);
+	sample = bpf_ringbuf_reserve(&ring, size, 0);
 	if (!sample) {
-		settle(DROP_RING_FULL);
+		settle(ring_failure(size));
 		return;
 	}
 	begin(ctx, sample);
@@ -291,13 +301,18 @@ static struct sample_slot *find_slot(struct task_struct *task, int *err)
 	return NULL;
 }
 
-/* Some kernels find out late that a kernel thread never returns to user mode. */
+/*
+ * Idle CPUs are not sampled. Some kernels find out late that a kernel thread never
+ * returns to user mode.
+ */
 static __always_inline int take_sample(void *ctx)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct sample_slot *slot = NULL;
 	int err = -EOPNOTSUPP;
 
+	if (!task->pid)
+		return 0;
 	count(&sampled);
 	if (in_nmi())
 		count(&sampled_in_nmi);
@@ -316,13 +331,11 @@ int on_event(void *ctx)
 	return take_sample(ctx);
 }
 
-/* An NMI has several handlers. Idle tasks are not sampled, as with the event. */
+/* An NMI has several handlers. */
 SEC("tp_btf/nmi_handler")
 int BPF_PROG(on_nmi, void *handler, s64 delta_ns, int handled)
 {
-	if (!handled || !bpf_get_current_task_btf()->pid)
-		return 0;
-	return take_sample(ctx);
+	return handled ? take_sample(ctx) : 0;
 }
 
 static bool is_alive(const struct sample_slot *slot)
@@ -341,19 +354,15 @@ static void collect_slot(struct sample_slot *slot)
 {
 	__u32 state = slot->state;
 
-	if (state == WAITING) {
-		if (__sync_val_compare_and_swap(&slot->state, state, COLLECTED) == state)
-			send(&slot->sample, is_alive(slot) ? DROP_IN_KERNEL : DROP_GONE);
-		else
-			in_callback++;
-	} else if (state == COMPLETING && give_up) {
-		if (__sync_val_compare_and_swap(&slot->state, state, COLLECTED) == state)
-			settle(DROP_UNFINISHED);
-		else
-			in_callback++;
-	} else if (state == COMPLETING || state == SENDING) {
+	if (state != WAITING && state != COMPLETING && state != SENDING)
+		return;
+	if (state == SENDING || (state == COMPLETING && !give_up) ||
+	    __sync_val_compare_and_swap(&slot->state, state, COLLECTED) != state)
 		in_callback++;
-	}
+	else if (state == COMPLETING)
+		send(&slot->sample, DROP_UNFINISHED, 0);
+	else
+		send(&slot->sample, is_alive(slot) ? DROP_IN_KERNEL : DROP_GONE, 0);
 }
 
 /* At the end: samples whose callback has not run. taskprof repeats it while callbacks run. */

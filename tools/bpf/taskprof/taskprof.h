@@ -4,7 +4,7 @@
 
 /* What the BPF program and user space share. */
 
-#define MAX_FRAMES	127	/* of a stack: what the kernel takes at most by default */
+#define MAX_FRAMES	127	/* of a stack: what the kernel takes at most by default; a mask */
 #define NR_SLOTS	4096	/* samples that wait for their callback at one time */
 #define COMM_LEN	16
 #define BUILD_ID_LEN	20
@@ -24,6 +24,7 @@ enum outcome {
 	DROP_NO_SLOT,		/* too many samples waited for their callback */
 	DROP_REFUSED,		/* the kernel took no work for another reason */
 	DROP_RING_FULL,		/* no room in the ring buffer */
+	DROP_RING_BUSY,		/* its lock was taken, and an NMI can't wait */
 	NR_OUTCOMES,
 	FIRST_DROP = DROP_EXITING,
 };
