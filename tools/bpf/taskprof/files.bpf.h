@@ -12,6 +12,7 @@
 #define LOCK_TRIES	8
 #define AREAS_PER_FILE	32	/* looked at to find the head of a file */
 #define HEAD_SLACK	(256 * 1024)
+#define NSEC_PER_SEC	1000000000ULL
 #define VM_EXEC		4
 #define PT_NOTE		4
 #define NT_GNU_BUILD_ID	3
@@ -99,11 +100,22 @@ __noinline __u32 put_names(struct path_record *record __arg_nonnull, __u64 dentr
 	return nr;
 }
 
+static __u64 get_mtime(struct inode *inode)
+{
+	__u64 seconds = BPF_CORE_READ(inode, i_mtime_sec);
+
+	return seconds * NSEC_PER_SEC + BPF_CORE_READ(inode, i_mtime_nsec);
+}
+
 static void send_path(struct path_record *record, struct file *file, __u32 nr)
 {
+	struct inode *inode = BPF_CORE_READ(file, f_inode);
+
 	record->type = RECORD_PATH;
 	record->file = nr;
 	record->pid = bpf_get_current_pid_tgid() >> 32;
+	record->size = BPF_CORE_READ(inode, i_size);
+	record->mtime = get_mtime(inode);
 	record->nr_names = put_names(record, (__u64)BPF_CORE_READ(file, f_path.dentry),
 				     (__u64)BPF_CORE_READ(file, f_path.mnt));
 	bpf_ringbuf_submit(record, BPF_RB_FORCE_WAKEUP);

@@ -84,6 +84,7 @@ void walk_stacks(stack_fn fn);
 void load_kernel_symbols(void);
 void add_path(const struct path_record *record);
 void add_build_id(const struct build_id_record *record);
+void try_again(uint32_t file, uint32_t pid);
 bool has_build_id(uint32_t file);
 bool build_id_was_read(uint32_t file);
 bool has_names(uint32_t file);

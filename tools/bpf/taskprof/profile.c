@@ -126,12 +126,23 @@ static void compare_names(const struct sample_record *sample)
 	add_loss(LOST_TASK_GONE, recovered);
 }
 
+/* Processes do not last: what they lead to is looked up at once. */
+static void look_up(const struct sample_record *sample)
+{
+	uint32_t i;
+
+	for (i = 0; i < sample->nr_user; i++)
+		if (sample->user[i].file)
+			try_again(sample->user[i].file, sample->pid);
+}
+
 static void add_sample(const struct sample_record *sample)
 {
 	profile.received[sample->outcome]++;
 	profile.moved += sample->moved;
 	profile.areas_locked += sample->areas_locked;
 	add_stack(sample);
+	look_up(sample);
 	if (opt.compare)
 		compare_frames(sample);
 	if (sample->outcome != DONE_BY_CALLBACK)

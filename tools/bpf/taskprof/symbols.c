@@ -2,7 +2,8 @@
 /*
  * Names of addresses: libdw reads the symbols of files, /proc/kallsyms has the
  * kernel's. A file is opened as soon as it is first seen, while most probably
- * somebody runs it; its build ID tells whether the path still leads to it.
+ * somebody runs it. Its build ID, or for lack of that its size and the time when it was
+ * written last, tells whether the path still leads to it.
  */
 #define _GNU_SOURCE
 #include <err.h>
@@ -12,6 +13,7 @@
 #include <search.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <elfutils/libdwelf.h>
 #include <elfutils/libdwfl.h>
@@ -19,11 +21,18 @@
 
 #include "prof.h"
 
+#define NSEC_PER_SEC	1000000000ULL
+#define OPEN_TRIES	4	/* processes that are asked for a file */
+
 struct binary {
 	char *path;
 	uint32_t pid;		/* a process that ran it */
+	uint32_t tries;
+	uint64_t size;
+	uint64_t mtime;
 	uint8_t build_id[BUILD_ID_LEN];
 	uint32_t id_len;
+	bool id_came;		/* ... even if there is none */
 	bool id_in_file;	/* it has a build ID, read or not */
 	Dwfl *dwfl;
 	Dwfl_Module *module;
@@ -84,32 +93,52 @@ void add_path(const struct path_record *record)
 	free(binary->path);
 	binary->path = must(strdup(at));
 	binary->pid = record->pid;
+	binary->size = record->size;
+	binary->mtime = record->mtime;
 }
 
-static bool is_same_file(const struct binary *binary, Elf *elf)
+/* What lies there now need not be a file: not to wait for the writer of a pipe. */
+static int open_file(const char *path, struct stat *stat)
+{
+	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+	if (fd < 0)
+		return -1;
+	if (!fstat(fd, stat) && S_ISREG(stat->st_mode))
+		return fd;
+	close(fd);
+	return -1;
+}
+
+static bool is_same_file(const struct binary *binary, const struct stat *stat, Elf *elf)
 {
 	const void *id;
 	ssize_t len = dwelf_elf_gnu_build_id(elf, &id);
 
-	if (!binary->id_len)
-		return true;
-	return len == binary->id_len && !memcmp(id, binary->build_id, len);
+	if (binary->id_len)
+		return len == binary->id_len && !memcmp(id, binary->build_id, len);
+	return stat->st_size == binary->size &&
+	       stat->st_mtim.tv_sec * NSEC_PER_SEC + stat->st_mtim.tv_nsec == binary->mtime;
 }
 
-/* libdwfl owns the descriptor once it has the module. */
 static bool read_symbols(struct binary *binary, const char *path)
 {
 	const unsigned char *id;
 	GElf_Addr addr, bias;
+	struct stat stat;
 	Elf *elf;
+	int fd = open_file(path, &stat);
 
-	if (access(path, R_OK))
+	if (fd < 0)
 		return false;
 	binary->dwfl = must(dwfl_begin(&callbacks));
-	binary->module = dwfl_report_offline(binary->dwfl, path, path, -1);
+	binary->module = dwfl_report_offline(binary->dwfl, path, path, fd);
 	dwfl_report_end(binary->dwfl, NULL, NULL);
+	/* libdwfl owns the descriptor once it has the module. */
+	if (!binary->module)
+		close(fd);
 	elf = binary->module ? dwfl_module_getelf(binary->module, &bias) : NULL;
-	if (elf && is_same_file(binary, elf)) {
+	if (elf && is_same_file(binary, &stat, elf)) {
 		binary->id_in_file = dwfl_module_build_id(binary->module, &id, &addr) > 0;
 		return true;
 	}
@@ -123,12 +152,12 @@ static void open_binary(struct binary *binary)
 {
 	char inside[PATH_LEN + NAME_LEN + 64];
 
-	if (!binary->path)
-		return;
-	/* As a container sees it. */
+	binary->tries++;
+	/* As its process sees it, which may be in a container. */
 	snprintf(inside, sizeof(inside), "/proc/%u/root%s", binary->pid, binary->path);
-	if (!read_symbols(binary, binary->path) && !read_symbols(binary, inside) && opt.verbose)
-		warnx("%s: no file with that build ID to read names from", binary->path);
+	if (!read_symbols(binary, inside) && !read_symbols(binary, binary->path) && opt.verbose)
+		warnx("%s (process %u): no such file any more to read names from", binary->path,
+		      binary->pid);
 }
 
 void add_build_id(const struct build_id_record *record)
@@ -136,7 +165,21 @@ void add_build_id(const struct build_id_record *record)
 	struct binary *binary = get_binary(record->file);
 
 	binary->id_len = record->len;
+	binary->id_came = true;
 	memcpy(binary->build_id, record->build_id, BUILD_ID_LEN);
+	if (binary->path)
+		open_binary(binary);
+}
+
+/* The process that was seen first may be gone, and with it its way to the file. */
+void try_again(uint32_t file, uint32_t pid)
+{
+	struct binary *binary = get_binary(file);
+
+	if (!binary->path || !binary->id_came || binary->module || binary->pid == pid ||
+	    binary->tries == OPEN_TRIES)
+		return;
+	binary->pid = pid;
 	open_binary(binary);
 }
 

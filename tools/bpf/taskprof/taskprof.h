@@ -84,6 +84,8 @@ struct path_record {
 	__u32 file;
 	__u32 pid;
 	__u32 nr_names;
+	__u64 size;
+	__u64 mtime;		/* in nanoseconds */
 	char names[PATH_LEN + NAME_LEN];
 };
 
