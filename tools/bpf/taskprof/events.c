@@ -9,7 +9,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -30,13 +30,7 @@ static pthread_t nmi_thread;
 static bool nmi_stop;
 static int loglevel = -1;
 
-void check_target(void)
-{
-	if (opt.pid && kill(opt.pid, 0) && errno == ESRCH)
-		errx(1, "there is no process %d", opt.pid);
-}
-
-/* It waits until the events are there. */
+/* It waits until the events are there. That we ignore SIGCHLD must not take its status. */
 pid_t start_command(void)
 {
 	sigset_t none;
@@ -48,8 +42,10 @@ pid_t start_command(void)
 	pid = fork();
 	if (pid < 0)
 		err(1, "fork");
-	if (pid)
+	if (pid) {
+		signal(SIGCHLD, SIG_DFL);
 		return pid;
+	}
 	close(go[1]);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
@@ -96,11 +92,12 @@ static void choose_event(struct perf_event_attr *attr)
 	attr->inherit = !opt.all;
 	attr->disabled = 1;
 	attr->exclude_hv = 1;
-	attr->exclude_idle = 1;
 	if (has_cycles(attr))
 		return;
 	attr->type = PERF_TYPE_SOFTWARE;
 	attr->config = PERF_COUNT_SW_CPU_CLOCK;
+	/* Not all counters can, and the BPF program leaves idle CPUs out itself. */
+	attr->exclude_idle = 1;
 	if (opt.verbose)
 		warnx("no hardware cycles here: sampling by cpu-clock");
 }
@@ -111,8 +108,6 @@ static void explain_event(void)
 		errx(1, "no permission for perf events: needs root, or CAP_BPF and CAP_PERFMON");
 	if (errno == EINVAL)
 		errx(1, "-F %u: more than the kernel allows (%s)?", opt.freq, MAX_RATE);
-	if (errno == ESRCH)
-		errx(1, "process %d has ended", opt.pid);
 	err(1, "perf_event_open");
 }
 
@@ -123,8 +118,8 @@ static void attach_event(struct taskprof_bpf *skel, struct perf_event_attr *attr
 	struct bpf_link *link;
 
 	if (fd < 0) {
-		/* Offline, or a thread that has ended meanwhile. */
-		if ((cpu >= 0 && errno == ENODEV) || (pid > 0 && pid != opt.pid && errno == ESRCH))
+		/* Offline, or a thread that has ended, even if it is the first of its process. */
+		if ((cpu >= 0 && errno == ENODEV) || (pid > 0 && errno == ESRCH))
 			return;
 		explain_event();
 	}
@@ -169,6 +164,13 @@ static void set_loglevel(int level)
 	}
 }
 
+static void restore_console(void)
+{
+	if (loglevel >= 0)
+		set_loglevel(loglevel);
+	loglevel = -1;
+}
+
 /* Each NMI prints a backtrace: that is for the log, not for the console. */
 static void quiet_console(void)
 {
@@ -179,7 +181,7 @@ static void quiet_console(void)
 	if (fscanf(file, "%d", &loglevel) != 1)
 		loglevel = -1;
 	fclose(file);
-	if (loglevel >= 0)
+	if (loglevel >= 0 && !atexit(restore_console))
 		set_loglevel(1);
 }
 
@@ -215,19 +217,41 @@ static void attach_nmis(struct taskprof_bpf *skel)
 		err(1, "cannot start a thread");
 }
 
-void start_sampling(struct taskprof_bpf *skel)
+/* Each event takes two file descriptors. */
+static void raise_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit) && opt.verbose)
+		warn("RLIMIT_NOFILE");
+}
+
+static void attach_events(struct taskprof_bpf *skel)
 {
 	struct perf_event_attr attr = {};
 
-	if (opt.nmi) {
-		attach_nmis(skel);
-		return;
-	}
+	raise_limit();
 	choose_event(&attr);
 	if (opt.all)
 		attach_cpus(skel, &attr);
 	else
 		attach_process(skel, &attr);
+	if (nr_links)
+		return;
+	if (opt.all)
+		errx(1, "no CPU has the event");
+	errx(1, "process %d has ended", opt.pid);
+}
+
+void start_sampling(struct taskprof_bpf *skel)
+{
+	if (opt.nmi)
+		attach_nmis(skel);
+	else
+		attach_events(skel);
 }
 
 void stop_sampling(void)
@@ -237,8 +261,7 @@ void stop_sampling(void)
 	if (sysrq >= 0) {
 		__atomic_store_n(&nmi_stop, true, __ATOMIC_RELAXED);
 		pthread_join(nmi_thread, NULL);
-		if (loglevel >= 0)
-			set_loglevel(loglevel);
+		restore_console();
 	}
 	for (i = 0; i < nr_links; i++)
 		bpf_link__destroy(links[i]);

@@ -38,7 +38,6 @@ static inline void *must(void *memory)
 }
 
 /* events.c: where samples come from */
-void check_target(void);
 pid_t start_command(void);
 void run_command(void);
 void start_sampling(struct taskprof_bpf *skel);

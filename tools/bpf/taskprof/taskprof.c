@@ -219,12 +219,13 @@ static int process_fd(pid_t pid)
 {
 	int fd = pid ? syscall(SYS_pidfd_open, pid, 0) : -1;
 
-	if (pid && fd < 0) {
-		if (errno == ESRCH)
-			errx(1, "process %d has ended", pid);
-		err(1, "pidfd_open");
-	}
-	return fd;
+	if (!pid || fd >= 0)
+		return fd;
+	if (errno == ESRCH)
+		errx(1, "there is no process %d", pid);
+	if (!kill(pid, 0))
+		errx(1, "%d is a thread, not a process", pid);
+	err(1, "pidfd_open");
 }
 
 /* On a terminal each second, else now and then. */
@@ -320,23 +321,24 @@ static int end_command(void)
 
 int main(int argc, char **argv)
 {
-	int signals, status;
+	int signals, process, status;
 
 	parse_options(argc, argv);
 	signals = signals_fd();
-	check_target();
+	process = process_fd(opt.pid);
 	need_task_work();
 	open_output();
 	load_program();
 	if (opt.command) {
 		command = start_command();
+		process = process_fd(command);
 		if (!opt.all)
 			opt.pid = command;
 	}
 	start_sampling(skel);
 	if (opt.command)
 		run_command();
-	gather(signals, process_fd(command ? command : opt.pid));
+	gather(signals, process);
 	stop_sampling();
 	collect_rest();
 	status = end_command();
