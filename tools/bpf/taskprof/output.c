@@ -42,6 +42,8 @@ static const char *const loss_names[NR_LOSSES] = {
 	[LOST_TASK_GONE]	= "names: task gone",
 };
 
+static const char no_frames_name[] = "user stack: frame pointer was none";
+
 /* The separators of the format can't be in a name. */
 static void print_name(FILE *out, const char *name, size_t len)
 {
@@ -271,6 +273,8 @@ static void print_comparison(const struct result *result)
 		fprintf(stderr, "  %-35s %10llu %10llu\n", loss_names[i],
 			(unsigned long long)profile.lost[i],
 			(unsigned long long)profile.recovered[i]);
+	fprintf(stderr, "  %-35s %10llu %10s\n", no_frames_name,
+		(unsigned long long)profile.no_frames, "-");
 }
 
 static void print_details(void)

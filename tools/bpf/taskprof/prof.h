@@ -70,6 +70,7 @@ struct profile {
 	uint64_t areas_locked;
 	uint64_t lost[NR_LOSSES];	/* samples that would have missed something */
 	uint64_t recovered[NR_LOSSES];
+	uint64_t no_frames;		/* ... or not: what led to that page was no frame pointer */
 };
 
 extern struct profile profile;

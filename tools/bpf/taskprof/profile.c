@@ -81,8 +81,9 @@ static void add_loss(enum loss loss, bool recovered)
 }
 
 /*
- * The page of the next frame was not there. What lay there the callback has, if it
- * has run. If it found nothing more either, the frame pointer was none.
+ * The page of the next frame was not there. The callback has what lay there, if it has
+ * run, and all of it, if it did not end at such a page itself. If it found no frame
+ * either, there is none: then nothing was lost.
  */
 static void compare_frames(const struct sample_record *sample)
 {
@@ -93,7 +94,9 @@ static void compare_frames(const struct sample_record *sample)
 	if (sample->outcome != DONE_BY_CALLBACK)
 		add_loss(LOST_STACK_PAGE, false);
 	else if (sample->nr_user > attempt->nr_frames)
-		add_loss(LOST_STACK_PAGE, true);
+		add_loss(LOST_STACK_PAGE, sample->end != END_BY_FAULT);
+	else
+		profile.no_frames++;
 }
 
 static void compare_build_ids(const struct sample_record *sample)
@@ -113,16 +116,19 @@ static void compare_build_ids(const struct sample_record *sample)
 		add_loss(attempt->mm_locked ? LOST_BUILD_ID_LOCK : LOST_BUILD_ID_PAGE, recovered);
 }
 
-/* Who asks /proc for the names of a process must be there before it ends. */
+/*
+ * Who asks /proc for the names of a process must be there before it ends. Code of no
+ * file has no name here either.
+ */
 static void compare_names(const struct sample_record *sample)
 {
-	bool recovered = true;
+	bool recovered = sample->nr_user > 0;
 	uint32_t i;
 
 	if (!kill(sample->pid, 0) || errno != ESRCH)
 		return;
 	for (i = 0; i < sample->nr_user; i++)
-		recovered &= !sample->user[i].file || has_names(sample->user[i].file);
+		recovered &= sample->user[i].file && has_names(sample->user[i].file);
 	add_loss(LOST_TASK_GONE, recovered);
 }
 
