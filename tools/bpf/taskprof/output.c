@@ -14,7 +14,7 @@
 
 /* Stacks that differ in addresses only have the same names. */
 struct line {
-	char *folded;		/* thread;outermost;...;innermost */
+	char *names;		/* thread, outermost, ..., innermost, with '\n' in between */
 	uint64_t cgroup;	/* 0 in folded stacks: they do not tell */
 	uint64_t count;
 };
@@ -43,14 +43,35 @@ static const char *const loss_names[NR_LOSSES] = {
 };
 
 static const char no_frames_name[] = "user stack: frame pointer was none";
+static const char files_lost_name[] = "files unknown: no room";
 
-/* The separators of the format can't be in a name. */
-static void print_name(FILE *out, const char *name, size_t len)
+/* How long the UTF-8 character is at @text; 0 if it is malformed, or to control something. */
+static int length_of(const char *text)
 {
-	size_t i;
+	static const uint32_t first[] = { ' ', 0xa0, 0x800, 0x10000 };
+	const unsigned char *byte = (const unsigned char *)text;
+	int i, more = (*byte >= 0xc0) + (*byte >= 0xe0) + (*byte >= 0xf0);
+	uint32_t c = more ? *byte & (0x3f >> more) : *byte;
 
-	for (i = 0; i < len && name[i]; i++)
-		fputc(name[i] == ';' ? ':' : name[i] == '\n' ? ' ' : name[i], out);
+	for (i = 1; i <= more; i++) {
+		if ((byte[i] & 0xc0) != 0x80)
+			return 0;
+		c = c << 6 | (byte[i] & 0x3f);
+	}
+	if (c < first[more] || (!more && c > '~') || (c >= 0xd800 && c < 0xe000) || c > 0x10ffff)
+		return 0;
+	return more + 1;
+}
+
+/* Whoever made a file or a thread chose its name. */
+static void print_name(FILE *out, const char *name)
+{
+	int len;
+
+	for (; *name; name += len ?: 1) {
+		len = length_of(name);
+		fwrite(len ? name : "?", len ?: 1, 1, out);
+	}
 }
 
 static bool is_nmi_entry(const char *name)
@@ -70,67 +91,78 @@ static uint32_t nmi_frames(const struct frame *kernel, uint32_t nr)
 	return skip;
 }
 
-static char *fold(const struct stack *stack)
+static char *names_of(const struct stack *stack)
 {
 	const struct frame *kernel = stack->frames + stack->nr_user;
 	uint32_t i, skip = nmi_frames(kernel, stack->nr_kernel);
-	const char *name;
-	char *folded;
+	char *names;
 	size_t len;
-	FILE *out = open_memstream(&folded, &len);
+	FILE *out = must(open_memstream(&names, &len));
 
-	if (!out)
-		err(1, "out of memory");
-	print_name(out, stack->comm, COMM_LEN);
+	print_name(out, stack->comm);
 	for (i = stack->nr_user; i-- > 0;) {
-		name = user_name(&stack->frames[i], i > 0);
-		fputc(';', out);
-		print_name(out, name, strlen(name));
+		fputc('\n', out);
+		print_name(out, user_name(&stack->frames[i], i > 0));
 	}
 	for (i = stack->nr_kernel; i-- > skip;)
-		fprintf(out, ";%s_[k]", kernel_name(kernel[i].addr - (i > skip)));
+		fprintf(out, "\n%s_[k]", kernel_name(kernel[i].addr - (i > skip)));
 	fclose(out);
-	return folded;
+	return names;
 }
 
 static int compare_lines(const void *a, const void *b)
 {
 	const struct line *x = a, *y = b;
-	int diff = strcmp(x->folded, y->folded);
+	int diff = strcmp(x->names, y->names);
 
 	return diff ? diff : x->cgroup < y->cgroup ? -1 : x->cgroup > y->cgroup;
 }
 
 static void add_line(const struct stack *stack)
 {
-	struct line *line = calloc(1, sizeof(*line)), **known;
+	struct line *line = must(calloc(1, sizeof(*line))), **known;
 
-	if (!line)
-		err(1, "out of memory");
-	line->folded = fold(stack);
+	line->names = names_of(stack);
 	line->cgroup = opt.json ? stack->cgroup : 0;
-	known = tsearch(line, &lines, compare_lines);
-	if (!known)
-		err(1, "out of memory");
+	known = must(tsearch(line, &lines, compare_lines));
 	(*known)->count += stack->count;
 	if (*known != line) {
-		free(line->folded);
+		free(line->names);
 		free(line);
 	}
 }
 
 static FILE *folded_out;
 
+/* The format's separator can't be in a name. */
 static void print_folded(const void *node, VISIT which, int depth)
 {
 	const struct line *line = *(const struct line *const *)node;
+	const char *c;
 
-	if (which == postorder || which == leaf)
-		fprintf(folded_out, "%s %llu\n", line->folded, (unsigned long long)line->count);
+	if (which != postorder && which != leaf)
+		return;
+	for (c = line->names; *c; c++)
+		fputc(*c == ';' ? ':' : *c == '\n' ? ';' : *c, folded_out);
+	fprintf(folded_out, " %llu\n", (unsigned long long)line->count);
+}
+
+struct cgroup {
+	uint64_t id;
+	char *path;
+};
+
+static void *cgroups;
+
+static int compare_cgroups(const void *a, const void *b)
+{
+	const struct cgroup *x = a, *y = b;
+
+	return x->id < y->id ? -1 : x->id > y->id;
 }
 
 /* A cgroup's number is a handle of its directory. */
-static char *cgroup_path(uint64_t id)
+static char *find_cgroup(uint64_t id)
 {
 	struct {
 		struct file_handle head;
@@ -152,30 +184,55 @@ static char *cgroup_path(uint64_t id)
 	}
 	if (mount >= 0)
 		close(mount);
-	return len > 0 ? strndup(path, len) : NULL;
+	return len > 0 ? must(strndup(path, len)) : NULL;
+}
+
+/* It may be gone soon, so ask when it is first seen. */
+const char *cgroup_path(uint64_t id)
+{
+	struct cgroup key = { .id = id }, *cgroup, **known;
+
+	known = tfind(&key, &cgroups, compare_cgroups);
+	if (known)
+		return (*known)->path;
+	cgroup = must(malloc(sizeof(*cgroup)));
+	cgroup->id = id;
+	cgroup->path = find_cgroup(id);
+	must(tsearch(cgroup, &cgroups, compare_cgroups));
+	return cgroup->path;
 }
 
 static json_writer_t *json;
 
-static void print_json_frames(const char *folded)
+static void print_json_frames(const char *names)
 {
-	char *copy = strdup(folded), *rest = copy, *frame;
+	char *copy = must(strdup(names)), *rest = copy, *frame;
 
-	if (!copy)
-		err(1, "out of memory");
-	jsonw_string_field(json, "thread", strsep(&rest, ";"));
+	jsonw_string_field(json, "thread", strsep(&rest, "\n"));
 	jsonw_name(json, "frames");
 	jsonw_start_array(json);
-	while ((frame = strsep(&rest, ";")))
+	while ((frame = strsep(&rest, "\n")))
 		jsonw_string(json, frame);
 	jsonw_end_array(json);
 	free(copy);
 }
 
+static void print_json_path(const char *path)
+{
+	char *text;
+	size_t len;
+	FILE *out = must(open_memstream(&text, &len));
+
+	print_name(out, path);
+	fclose(out);
+	jsonw_string_field(json, "cgroup", text);
+	free(text);
+}
+
 static void print_json(const void *node, VISIT which, int depth)
 {
 	const struct line *line = *(const struct line *const *)node;
-	char *path;
+	const char *path;
 
 	if (which != postorder && which != leaf)
 		return;
@@ -184,10 +241,38 @@ static void print_json(const void *node, VISIT which, int depth)
 	jsonw_lluint_field(json, "count", line->count);
 	jsonw_lluint_field(json, "cgroup_id", line->cgroup);
 	if (path)
-		jsonw_string_field(json, "cgroup", path);
-	print_json_frames(line->folded);
+		print_json_path(path);
+	print_json_frames(line->names);
 	jsonw_end_object(json);
-	free(path);
+}
+
+static void print_json_refused(const struct result *result)
+{
+	unsigned int i;
+
+	jsonw_name(json, "refused");
+	jsonw_start_object(json);
+	for (i = 0; i < NR_ERRORS; i++)
+		if (result->refused[i])
+			jsonw_lluint_field(json, strerror(i), result->refused[i]);
+	jsonw_end_object(json);
+}
+
+static void print_json_comparison(void)
+{
+	int i;
+
+	jsonw_name(json, "lost at the sample");
+	jsonw_start_object(json);
+	for (i = 0; i < NR_LOSSES; i++) {
+		jsonw_name(json, loss_names[i]);
+		jsonw_start_object(json);
+		jsonw_lluint_field(json, "lost", profile.lost[i]);
+		jsonw_lluint_field(json, "recovered", profile.recovered[i]);
+		jsonw_end_object(json);
+	}
+	jsonw_lluint_field(json, no_frames_name, profile.no_frames);
+	jsonw_end_object(json);
 }
 
 static void print_json_counters(const struct result *result)
@@ -197,19 +282,22 @@ static void print_json_counters(const struct result *result)
 	jsonw_name(json, "counters");
 	jsonw_start_object(json);
 	jsonw_lluint_field(json, "sampled", result->sampled);
+	jsonw_lluint_field(json, "sampled in an NMI", result->sampled_in_nmi);
 	for (i = 0; i < NR_OUTCOMES; i++)
 		jsonw_lluint_field(json, outcome_names[i], result->outcomes[i]);
+	jsonw_lluint_field(json, files_lost_name, result->files_lost);
 	jsonw_end_object(json);
 }
 
 static void print_all_json(FILE *out, const struct result *result)
 {
-	json = jsonw_new(out);
-	if (!json)
-		err(1, "out of memory");
+	json = must(jsonw_new(out));
 	jsonw_pretty(json, true);
 	jsonw_start_object(json);
 	print_json_counters(result);
+	print_json_refused(result);
+	if (opt.compare)
+		print_json_comparison();
 	jsonw_name(json, "stacks");
 	jsonw_start_array(json);
 	twalk(lines, print_json);
@@ -284,7 +372,7 @@ static void print_details(void)
 	print_count("registers changed until callback", profile.moved);
 }
 
-/* Each sample has one outcome, and each but those of a full ring buffer has arrived. */
+/* Each sample has one outcome, and each that found its way into the ring buffer has arrived. */
 static bool is_balanced(const struct result *result)
 {
 	int i;
@@ -317,7 +405,7 @@ bool print_counters(const struct result *result)
 	print_outcomes(result, FIRST_DROP, NR_OUTCOMES);
 	print_refused(result);
 	if (result->files_lost || opt.verbose)
-		print_count("files unknown: ring buffer full", result->files_lost);
+		print_count(files_lost_name, result->files_lost);
 	if (opt.verbose)
 		print_details();
 	if (opt.compare)

@@ -92,6 +92,8 @@ const char *user_name(const struct frame *frame, bool is_caller);
 const char *kernel_name(uint64_t addr);
 
 /* output.c: what is printed */
+const char *cgroup_path(uint64_t id);
+
 struct result {
 	uint64_t sampled;
 	uint64_t sampled_in_nmi;

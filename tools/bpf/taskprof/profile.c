@@ -132,11 +132,13 @@ static void compare_names(const struct sample_record *sample)
 	add_loss(LOST_TASK_GONE, recovered);
 }
 
-/* Processes do not last: what they lead to is looked up at once. */
+/* Processes and cgroups do not last: what they lead to is looked up at once. */
 static void look_up(const struct sample_record *sample)
 {
 	uint32_t i;
 
+	if (opt.json)
+		cgroup_path(sample->cgroup);
 	for (i = 0; i < sample->nr_user; i++)
 		if (sample->user[i].file)
 			try_again(sample->user[i].file, sample->pid);
