@@ -29,6 +29,7 @@
 #include "taskprof.skel.h"
 
 #define POLL_MS		100
+#define BATCH		1024	/* records that are read at one time */
 #define MAX_FREQ	100000
 #define MAX_SECONDS	1000000
 #define MAX_RING_KB	(1024 * 1024)
@@ -51,7 +52,8 @@ static void print_usage(FILE *to)
 	      "  -a, --all            all CPUs\n"
 	      "  -p, --pid PID        a process, its threads and the children it makes\n"
 	      "  -F, --freq HERTZ     samples a second (99)\n"
-	      "  -d, --duration SECS  stop after so long; else Ctrl-C, or the end of the process\n"
+	      "  -d, --duration SECS  stop after so long, and end COMMAND by SIGTERM; else Ctrl-C,\n"
+	      "                       or the end of the process\n"
 	      "  -o, --output FILE    instead of standard output\n"
 	      "      --folded         a line for each stack, for flame graphs (default)\n"
 	      "      --json           stacks and counters as JSON\n"
@@ -188,20 +190,37 @@ static void load_program(void)
 		err(1, "cannot map the ring buffer");
 }
 
-/* Even what comes early ends with a report. */
+/* Even what comes early ends with a report. If SIGHUP is ignored (nohup), it stays so. */
 static int signals_fd(void)
 {
+	struct sigaction hangup;
 	sigset_t set;
 	int fd;
 
 	sigemptyset(&set);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
+	if (!sigaction(SIGHUP, NULL, &hangup) && hangup.sa_handler != SIG_IGN)
+		sigaddset(&set, SIGHUP);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (fd < 0)
 		err(1, "signalfd");
 	return fd;
+}
+
+/* A second Ctrl-C ends the report, too. A terminal that goes away may say so twice. */
+static void let_signals_end(int signals)
+{
+	struct signalfd_siginfo info;
+	sigset_t set;
+
+	while (read(signals, &info, sizeof(info)) > 0)
+		;
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 
 static int timer_fd(unsigned int seconds)
@@ -244,7 +263,7 @@ static void progress(void)
 	fprintf(stderr, "taskprof: %llu samples\n", (unsigned long long)skel->bss->sampled);
 }
 
-/* Until a signal, the end of the time, or that of the process. */
+/* Until a signal, the end of the time, or that of the process: looked at between batches. */
 static void gather(int signals, int process)
 {
 	struct pollfd fds[] = {
@@ -253,11 +272,12 @@ static void gather(int signals, int process)
 		{ .fd = process, .events = POLLIN },
 		{ .fd = ring_buffer__epoll_fd(ring), .events = POLLIN },
 	};
+	int nr = 0;
 
 	for (;;) {
-		if (poll(fds, 4, POLL_MS) < 0 && errno != EINTR)
+		if (poll(fds, 4, nr == BATCH ? 0 : POLL_MS) < 0 && errno != EINTR)
 			err(1, "poll");
-		ring_buffer__consume(ring);
+		nr = ring_buffer__consume_n(ring, BATCH);
 		if (fds[0].revents || fds[1].revents || fds[2].revents)
 			return;
 		progress();
@@ -310,12 +330,15 @@ static int end_command(void)
 {
 	int status;
 
+	pid_t ended;
+
 	if (!command)
 		return 0;
-	if (!waitpid(command, &status, WNOHANG)) {
+	ended = waitpid(command, &status, WNOHANG);
+	if (!ended)
 		kill(command, SIGTERM);
+	if (ended <= 0)
 		return 0;
-	}
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
@@ -327,8 +350,8 @@ int main(int argc, char **argv)
 	signals = signals_fd();
 	process = process_fd(opt.pid);
 	need_task_work();
-	open_output();
 	load_program();
+	open_output();
 	if (opt.command) {
 		command = start_command();
 		process = process_fd(command);
@@ -340,6 +363,7 @@ int main(int argc, char **argv)
 		run_command();
 	gather(signals, process);
 	stop_sampling();
+	let_signals_end(signals);
 	collect_rest();
 	status = end_command();
 	return report() ?: status;
