@@ -158,6 +158,7 @@ static void number_file(struct area *area, struct file *file)
 	area->file = known ? *known : 0;
 }
 
+/* -ENOENT: nothing is mapped there, as far as it can be seen. */
 __noinline int look_up_area(__u64 ip, struct area *area __arg_nonnull)
 {
 	struct vm_area_struct *vma;
@@ -170,7 +171,9 @@ __noinline int look_up_area(__u64 ip, struct area *area __arg_nonnull)
 	area->is_new = 0;
 	err = bpf_iter_task_vma_new(&it, bpf_get_current_task_btf(), ip);
 	vma = err ? NULL : bpf_iter_task_vma_next(&it);
-	if (vma && vma->vm_start <= ip && (vma->vm_flags & VM_EXEC)) {
+	if (!err && (!vma || vma->vm_start > ip))
+		err = -ENOENT;
+	if (!err && (vma->vm_flags & VM_EXEC)) {
 		area->start = vma->vm_start;
 		area->end = vma->vm_end;
 		area->offset = (__u64)vma->vm_pgoff << page_shift;
@@ -204,7 +207,7 @@ static int find_area(__u64 ip, struct area *area)
 
 	bpf_for(i, 0, LOCK_TRIES) {
 		err = look_up_area(ip, area);
-		if (err ? err != -EBUSY : area->end || i)
+		if (err != -EBUSY && (err != -ENOENT || i))
 			break;
 		wait_for_mm();
 	}

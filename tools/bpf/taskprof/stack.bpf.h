@@ -48,8 +48,11 @@ static __always_inline bool next_frame(struct user_regs *at, const struct link *
 /* Put @ip into its file. A first frame counts wherever it is; a caller must lie in code. */
 static bool place_frame(struct sample_record *sample, __u32 i, __u64 ip, struct area *area)
 {
+	int err;
+
 	if (ip < area->start || ip >= area->end) {
-		if (find_area(ip, area))
+		err = find_area(ip, area);
+		if (err && err != -ENOENT)
 			sample->areas_locked++;
 		else if (!area->end && i)
 			return false;

@@ -12,6 +12,7 @@
 #include <bpf/bpf_tracing.h>
 #include "taskprof.h"
 
+#define ENOENT		2
 #define ESRCH		3
 #define EBUSY		16
 #define EEXIST		17
