@@ -209,7 +209,7 @@ static int signals_fd(void)
 	return fd;
 }
 
-/* A second Ctrl-C ends the report, too. A terminal that goes away may say so twice. */
+/* A second Ctrl-C ends the report, too; not SIGHUP, as a terminal may send that twice. */
 static void let_signals_end(int signals)
 {
 	struct signalfd_siginfo info;
