@@ -131,6 +131,17 @@ static inline bool have_async(const char *who)
 			    "bpf_timer and bpf_wq, which PREEMPT_RT does without");
 }
 
+/* Sleepable programs may trace a system call only as a function that errors are injected into. */
+static inline bool sleepable_tracing_works(void)
+{
+	return libbpf_find_vmlinux_btf_id("within_error_injection_list", BPF_TRACE_FENTRY) >= 0;
+}
+
+static inline bool have_sleepable_tracing(const char *who)
+{
+	return have_or_skip(sleepable_tracing_works(), who, "CONFIG_FUNCTION_ERROR_INJECTION");
+}
+
 /* What a child executes. */
 #define TRUE_PATH "/bin/true"
 

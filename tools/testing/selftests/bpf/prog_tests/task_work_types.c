@@ -70,6 +70,16 @@ static void test_type(struct task_work_types *skel, struct bpf_program *prog, en
 	ASSERT_EQ(slot.ran, 1, "ran for this program");
 }
 
+static bool have_what_it_takes(const struct task_work_types *skel, const struct bpf_program *prog,
+			       const char *who)
+{
+	if (prog == skel->progs.from_lsm || prog == skel->progs.from_sleepable_lsm)
+		return have_bpf_lsm(who);
+	if (prog == skel->progs.from_sleepable_fentry)
+		return have_sleepable_tracing(who);
+	return true;
+}
+
 void test_task_work_types(void)
 {
 	struct task_work_types *skel = task_work_types__open();
@@ -79,6 +89,7 @@ void test_task_work_types(void)
 		return;
 	bpf_program__set_autoload(skel->progs.from_lsm, bpf_lsm_works());
 	bpf_program__set_autoload(skel->progs.from_sleepable_lsm, bpf_lsm_works());
+	bpf_program__set_autoload(skel->progs.from_sleepable_fentry, sleepable_tracing_works());
 	if (!ASSERT_OK(task_work_types__load(skel), "load"))
 		goto out;
 #define TYPE(name, trigger) { #name, skel->progs.from_##name, trigger }
@@ -108,9 +119,8 @@ void test_task_work_types(void)
 	skel->bss->tid = syscall(__NR_gettid);
 	for (i = 0; i < ARRAY_SIZE(types); i++) {
 		skel->bss->slot_nr = i;
-		if (!test__start_subtest(types[i].name))
-			continue;
-		if (bpf_program__autoload(types[i].prog) || have_bpf_lsm(types[i].name))
+		if (test__start_subtest(types[i].name) &&
+		    have_what_it_takes(skel, types[i].prog, types[i].name))
 			test_type(skel, types[i].prog, types[i].trigger);
 	}
 out:

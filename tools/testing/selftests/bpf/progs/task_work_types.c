@@ -128,7 +128,7 @@ int from_fexit(void *ctx)
 	return 0;
 }
 
-SEC("fentry.s/" SYS_PREFIX "sys_getpgid")
+SEC("?fentry.s/" SYS_PREFIX "sys_getpgid")
 int from_sleepable_fentry(void *ctx)
 {
 	SCHEDULE(resume);
