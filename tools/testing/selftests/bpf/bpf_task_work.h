@@ -78,7 +78,7 @@
 #endif
 
 #include <bpf/bpf_helpers.h>
-#if __has_include(<bpf/libbpf_version.h>)
+#if __has_include("bpf/libbpf_version.h")
 #include <bpf/libbpf_version.h>
 #if LIBBPF_MAJOR_VERSION < 1 || (LIBBPF_MAJOR_VERSION == 1 && LIBBPF_MINOR_VERSION < 3)
 #error "bpf_task_work.h needs libbpf 1.3 or later"
