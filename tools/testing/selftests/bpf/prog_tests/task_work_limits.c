@@ -89,9 +89,25 @@ out:
 	bpf_link__destroy(link);
 }
 
-/* Work that a CPU leaves behind when it goes down is not lost. */
+/* Waits for a refill of the allocator, by an irq_work of this CPU. */
+static void allocate_on(struct task_work_limits *skel, int cpu)
+{
+	cpu_set_t before;
+
+	if (!ASSERT_OK(sched_getaffinity(0, sizeof(before), &before), "affinity"))
+		return;
+	if (ASSERT_OK(pin_to_cpu(pthread_self(), cpu), "pin"))
+		ASSERT_TRUE(wait_for(!run(skel, schedule_first_use)), "the CPU has memory again");
+	sched_setaffinity(0, sizeof(before), &before);
+}
+
+/*
+ * Work that a CPU leaves behind when it goes down is not lost. And though it used up all
+ * the memory that it had in store by then, it is as good as before when it is back.
+ */
 static void test_dying_cpu(struct task_work_limits *skel)
 {
+	int n = bpf_map__max_entries(skel->maps.many);
 	int cpu = last_cpu_with_switch(CPU_SETSIZE);
 	struct target target = {};
 	struct bpf_link *link;
@@ -99,15 +115,19 @@ static void test_dying_cpu(struct task_work_limits *skel)
 	if (!have_two_cpus(__func__) || !have_hotplug(__func__))
 		return;
 	link = bpf_program__attach(skel->progs.schedule_on_dying_cpu);
-	if (!ASSERT_OK_PTR(link, "attach") || !ASSERT_OK(target_start(&target), "thread"))
+	if (!ASSERT_OK_PTR(link, "attach") ||
+	    !ASSERT_OK(insert_many(bpf_map__fd(skel->maps.many), n), "insert") ||
+	    !ASSERT_OK(target_start(&target), "thread"))
 		goto out;
 	ASSERT_TRUE(target_asleep(&target), "thread is asleep");
 	skel->bss->target_tid = target.tid;
 	skel->bss->ret_last = 1;
 	ASSERT_OK(set_cpu_online(cpu, "0"), "take a CPU down");
 	ASSERT_OK(skel->bss->ret_last, "schedule");
+	ASSERT_EQ(skel->bss->ret_many, -ENOMEM, "schedule more than it has memory for");
 	ASSERT_TRUE(wait_for(READ_ONCE(skel->bss->ran)), "callback, while the CPU is down");
 	ASSERT_OK(set_cpu_online(cpu, "1"), "bring it up");
+	allocate_on(skel, cpu);
 out:
 	target_stop(&target);
 	bpf_link__destroy(link);

@@ -49,6 +49,7 @@ int stop;
 /* read by the test */
 int ran;
 int ret_last;
+int ret_many;
 int preempt_count_seen;
 int deleted;
 int walks;
@@ -94,15 +95,10 @@ static int count(struct bpf_map *map, void *key, void *value)
 	return 0;
 }
 
-/* All on one task. */
-SEC("syscall")
-int schedule_many(void *ctx)
+static int schedule_all(struct task_struct *task)
 {
-	struct task_struct *task = bpf_task_from_pid(target_tid);
 	int i, err = 0;
 
-	if (!task)
-		return -ESRCH;
 	bpf_for(i, 0, NR_MANY) {
 		__u32 key = i;
 		struct elem *elem = bpf_map_lookup_elem(&many, &key);
@@ -111,6 +107,19 @@ int schedule_many(void *ctx)
 			continue;
 		err = bpf_task_work_schedule_resume(task, &elem->tw, &many, count) ?: err;
 	}
+	return err;
+}
+
+/* All on one task. */
+SEC("syscall")
+int schedule_many(void *ctx)
+{
+	struct task_struct *task = bpf_task_from_pid(target_tid);
+	int err;
+
+	if (!task)
+		return -ESRCH;
+	err = schedule_all(task);
 	bpf_task_release(task);
 	return err;
 }
@@ -273,8 +282,21 @@ int BPF_PROG(schedule_on_dying_cpu)
 	elem = bpf_map_lookup_elem(&pair, &zero);
 	if (elem)
 		ret_last = bpf_task_work_schedule_signal(task, &elem->tw, &pair, count);
+	ret_many = schedule_all(task);
 	bpf_task_release(task);
 	return 0;
+}
+
+/* The first use of a slot allocates its context. */
+SEC("syscall")
+int schedule_first_use(void *ctx)
+{
+	__u32 one = 1;
+	struct elem *elem = bpf_map_lookup_elem(&pair, &one);
+
+	if (!elem)
+		return -ENOENT;
+	return bpf_task_work_schedule_resume(bpf_get_current_task_btf(), &elem->tw, &pair, count);
 }
 
 SEC("iter/bpf_map_elem")
