@@ -98,7 +98,7 @@ static void allocate_on(struct task_work_limits *skel, int cpu)
 		return;
 	if (ASSERT_OK(pin_to_cpu(pthread_self(), cpu), "pin"))
 		ASSERT_TRUE(wait_for(!run(skel, schedule_first_use)), "the CPU has memory again");
-	sched_setaffinity(0, sizeof(before), &before);
+	ASSERT_OK(sched_setaffinity(0, sizeof(before), &before), "unpin");
 }
 
 /*
@@ -112,7 +112,7 @@ static void test_dying_cpu(struct task_work_limits *skel)
 	struct target target = {};
 	struct bpf_link *link;
 
-	if (!have_two_cpus(__func__) || !have_hotplug(__func__))
+	if (!have_two_cpus(__func__) || !have_hotplug(__func__) || !have_cpu(cpu, __func__))
 		return;
 	link = bpf_program__attach(skel->progs.schedule_on_dying_cpu);
 	if (!ASSERT_OK_PTR(link, "attach") ||
@@ -126,11 +126,32 @@ static void test_dying_cpu(struct task_work_limits *skel)
 	ASSERT_OK(skel->bss->ret_last, "schedule");
 	ASSERT_EQ(skel->bss->ret_many, -ENOMEM, "schedule more than it has memory for");
 	ASSERT_TRUE(wait_for(READ_ONCE(skel->bss->ran)), "callback, while the CPU is down");
-	ASSERT_OK(set_cpu_online(cpu, "1"), "bring it up");
-	allocate_on(skel, cpu);
+	if (ASSERT_OK(set_cpu_online(cpu, "1"), "bring it up"))
+		allocate_on(skel, cpu);
 out:
 	target_stop(&target);
 	bpf_link__destroy(link);
+}
+
+/* A map that such a CPU has allocated for can be freed, even if the CPU stays down. */
+static void test_map_of_dying_cpu(struct task_work_limits *skel)
+{
+	int cpu = last_cpu_with_switch(CPU_SETSIZE);
+	__u32 zero = 0;
+
+	if (!have_two_cpus(__func__) || !have_hotplug(__func__))
+		return;
+	skel->links.allocate_on_dying_cpu = bpf_program__attach(skel->progs.allocate_on_dying_cpu);
+	skel->links.see_freed = bpf_program__attach(skel->progs.see_freed);
+	if (!ASSERT_OK_PTR(skel->links.allocate_on_dying_cpu, "attach") ||
+	    !ASSERT_OK_PTR(skel->links.see_freed, "attach to the free"))
+		return;
+	ASSERT_OK(set_cpu_online(cpu, "0"), "take a CPU down");
+	ASSERT_EQ(skel->bss->ret_many, -ENOMEM, "insert more than it has memory for");
+	ASSERT_OK(bpf_map_delete_elem(bpf_map__fd(skel->maps.outer), &zero), "remove inner");
+	ASSERT_OK(drop_user_reference(bpf_map__fd(skel->maps.inner)), "drop inner");
+	ASSERT_TRUE(wait_for(READ_ONCE(skel->bss->inner_freed)), "freed while the CPU is down");
+	ASSERT_OK(set_cpu_online(cpu, "1"), "bring it up");
 }
 
 /*
@@ -219,6 +240,7 @@ static const struct {
 	{ "killable", test_killable },
 	{ "one_walk", test_one_walk },
 	{ "dying_cpu", test_dying_cpu },
+	{ "map_of_dying_cpu", test_map_of_dying_cpu },
 	{ "iterator", test_iterator },
 	{ "replace_in_nmi", test_replace_in_nmi },
 	{ "count_in_nmi", test_count_in_nmi },

@@ -207,6 +207,19 @@ static inline bool have_hotplug(const char *who)
 			    "a CPU that can be taken down");
 }
 
+/* It may be one that a cpuset keeps this process from. */
+static inline bool have_cpu(int cpu, const char *who)
+{
+	cpu_set_t before;
+	bool have;
+
+	if (!ASSERT_OK(sched_getaffinity(0, sizeof(before), &before), "affinity"))
+		return false;
+	have = !pin_to_cpu(pthread_self(), cpu);
+	ASSERT_OK(sched_setaffinity(0, sizeof(before), &before), "unpin");
+	return have_or_skip(have, who, "the last CPU in its cpuset");
+}
+
 /* Its first number is the level of the console. It takes any, where syslog() refuses some. */
 #define PRINTK_LEVELS "/proc/sys/kernel/printk"
 

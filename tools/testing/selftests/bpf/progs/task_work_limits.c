@@ -40,6 +40,24 @@ struct {
 	__type(value, __u64[2]);
 } plain SEC(".maps");
 
+/* Its memory comes from caches of its own; no program holds it. */
+struct inner {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, NR_MANY);
+	__type(key, __u32);
+	__type(value, __u64);
+} inner SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct inner);
+} outer SEC(".maps") = {
+	.values = { &inner },
+};
+
 /* set by the test */
 int nr_counted;
 int target_tid;
@@ -53,6 +71,8 @@ int ret_many;
 int preempt_count_seen;
 int deleted;
 int walks;
+void *inner_addr;
+int inner_freed;
 struct bpf_task_work *slot_addr;
 int nmi_replaced;
 int nmi_replace_busy;
@@ -284,6 +304,35 @@ int BPF_PROG(schedule_on_dying_cpu)
 		ret_last = bpf_task_work_schedule_signal(task, &elem->tw, &pair, count);
 	ret_many = schedule_all(task);
 	bpf_task_release(task);
+	return 0;
+}
+
+SEC("fentry/sched_cpu_dying")
+int BPF_PROG(allocate_on_dying_cpu)
+{
+	__u32 zero = 0;
+	__u64 value = 0;
+	int i;
+
+	inner_addr = bpf_map_lookup_elem(&outer, &zero);
+	if (!inner_addr)
+		return 0;
+	bpf_for(i, 0, NR_MANY) {
+		void *map = bpf_map_lookup_elem(&outer, &zero);
+		__u32 key = i;
+
+		if (map)
+			ret_many = bpf_map_update_elem(map, &key, &value, BPF_ANY) ?: ret_many;
+	}
+	return 0;
+}
+
+/* The worker has waited for all that could still use the memory. */
+SEC("fexit/htab_map_free")
+int BPF_PROG(see_freed, struct bpf_map *map)
+{
+	if (map == inner_addr)
+		inner_freed = 1;
 	return 0;
 }
 
