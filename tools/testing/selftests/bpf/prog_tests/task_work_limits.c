@@ -134,7 +134,7 @@ out:
 }
 
 /* A map that such a CPU has allocated for can be freed, even if the CPU stays down. */
-static void test_map_of_dying_cpu(struct task_work_limits *skel)
+static void test_map_of_dead_cpu(struct task_work_limits *skel)
 {
 	int cpu = last_cpu_with_switch(CPU_SETSIZE);
 	__u32 zero = 0;
@@ -240,7 +240,7 @@ static const struct {
 	{ "killable", test_killable },
 	{ "one_walk", test_one_walk },
 	{ "dying_cpu", test_dying_cpu },
-	{ "map_of_dying_cpu", test_map_of_dying_cpu },
+	{ "map_of_dead_cpu", test_map_of_dead_cpu },
 	{ "iterator", test_iterator },
 	{ "replace_in_nmi", test_replace_in_nmi },
 	{ "count_in_nmi", test_count_in_nmi },
