@@ -94,11 +94,10 @@ static void allocate_on(struct task_work_limits *skel, int cpu)
 {
 	cpu_set_t before;
 
-	if (!ASSERT_OK(sched_getaffinity(0, sizeof(before), &before), "affinity"))
+	if (!ASSERT_TRUE(pin_self(cpu, &before), "pin"))
 		return;
-	if (ASSERT_OK(pin_to_cpu(pthread_self(), cpu), "pin"))
-		ASSERT_TRUE(wait_for(!run(skel, schedule_first_use)), "the CPU has memory again");
-	ASSERT_OK(sched_setaffinity(0, sizeof(before), &before), "unpin");
+	ASSERT_TRUE(wait_for(!run(skel, schedule_first_use)), "the CPU has memory again");
+	unpin_self(&before);
 }
 
 /*

@@ -159,6 +159,18 @@ static inline int pin_to_cpu(pthread_t thread, int cpu)
 	return pthread_setaffinity_np(thread, sizeof(set), &set);
 }
 
+/* If this thread can be on that CPU, then it stays there until unpin_self(). */
+static inline bool pin_self(int cpu, cpu_set_t *before)
+{
+	return ASSERT_OK(sched_getaffinity(0, sizeof(*before), before), "affinity") &&
+	       !pin_to_cpu(pthread_self(), cpu);
+}
+
+static inline void unpin_self(const cpu_set_t *before)
+{
+	ASSERT_OK(sched_setaffinity(0, sizeof(*before), before), "unpin");
+}
+
 static inline int open_cpu_switch(int cpu)
 {
 	char path[64];
@@ -211,12 +223,10 @@ static inline bool have_hotplug(const char *who)
 static inline bool have_cpu(int cpu, const char *who)
 {
 	cpu_set_t before;
-	bool have;
+	bool have = pin_self(cpu, &before);
 
-	if (!ASSERT_OK(sched_getaffinity(0, sizeof(before), &before), "affinity"))
-		return false;
-	have = !pin_to_cpu(pthread_self(), cpu);
-	ASSERT_OK(sched_setaffinity(0, sizeof(before), &before), "unpin");
+	if (have)
+		unpin_self(&before);
 	return have_or_skip(have, who, "the last CPU in its cpuset");
 }
 

@@ -245,11 +245,10 @@ static void test_ending_on_one_cpu(const struct ending *ending, enum task_work_m
 {
 	cpu_set_t before;
 
-	if (!ASSERT_OK(sched_getaffinity(0, sizeof(before), &before), "affinity"))
+	if (!ASSERT_TRUE(pin_self(nth_cpu(0), &before), "pin"))
 		return;
-	if (ASSERT_OK(pin_to_cpu(pthread_self(), nth_cpu(0)), "pin"))
-		test_ending(ending, map);
-	sched_setaffinity(0, sizeof(before), &before);
+	test_ending(ending, map);
+	unpin_self(&before);
 }
 
 static bool can_end(const struct ending *ending, const char *name)

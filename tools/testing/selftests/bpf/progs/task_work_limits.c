@@ -82,31 +82,29 @@ int total_offset;
 int nmi_hits;
 int nmi_hits_locked;
 
+static __always_inline int schedule_in_pair(__u32 key, bpf_task_work_callback_t callback)
+{
+	struct elem *elem = bpf_map_lookup_elem(&pair, &key);
+
+	if (!elem)
+		return -ENOENT;
+	return bpf_task_work_schedule_resume(bpf_get_current_task_btf(), &elem->tw, &pair,
+					     callback);
+}
+
 /* Each of two callbacks schedules the other. */
 static int schedule_other(struct bpf_map *map, void *key, void *value)
 {
-	__u32 other = !*(__u32 *)key;
-	struct elem *elem;
-
 	__sync_fetch_and_add(&ran, 1);
-	elem = bpf_map_lookup_elem(&pair, &other);
-	if (!elem || stop)
-		return 0;
-	ret_last = bpf_task_work_schedule_resume(bpf_get_current_task_btf(), &elem->tw, &pair,
-						 schedule_other);
+	if (!stop)
+		ret_last = schedule_in_pair(!*(__u32 *)key, schedule_other);
 	return 0;
 }
 
 SEC("syscall")
 int schedule_each_other(void *ctx)
 {
-	__u32 zero = 0;
-	struct elem *elem = bpf_map_lookup_elem(&pair, &zero);
-
-	if (!elem)
-		return -ENOENT;
-	return bpf_task_work_schedule_resume(bpf_get_current_task_btf(), &elem->tw, &pair,
-					     schedule_other);
+	return schedule_in_pair(0, schedule_other);
 }
 
 static int count(struct bpf_map *map, void *key, void *value)
@@ -311,18 +309,17 @@ SEC("fentry/sched_cpu_dying")
 int BPF_PROG(allocate_on_dying_cpu)
 {
 	__u32 zero = 0;
+	void *map = bpf_map_lookup_elem(&outer, &zero);
 	__u64 value = 0;
 	int i;
 
-	inner_addr = bpf_map_lookup_elem(&outer, &zero);
-	if (!inner_addr)
+	if (!map)
 		return 0;
+	inner_addr = map;
 	bpf_for(i, 0, NR_MANY) {
-		void *map = bpf_map_lookup_elem(&outer, &zero);
 		__u32 key = i;
 
-		if (map)
-			ret_many = bpf_map_update_elem(map, &key, &value, BPF_ANY) ?: ret_many;
+		ret_many = bpf_map_update_elem(map, &key, &value, BPF_ANY) ?: ret_many;
 	}
 	return 0;
 }
@@ -340,12 +337,7 @@ int BPF_PROG(see_freed, struct bpf_map *map)
 SEC("syscall")
 int schedule_first_use(void *ctx)
 {
-	__u32 one = 1;
-	struct elem *elem = bpf_map_lookup_elem(&pair, &one);
-
-	if (!elem)
-		return -ENOENT;
-	return bpf_task_work_schedule_resume(bpf_get_current_task_btf(), &elem->tw, &pair, count);
+	return schedule_in_pair(1, count);
 }
 
 SEC("iter/bpf_map_elem")
