@@ -201,17 +201,25 @@ inline bpf_task_work_unlink(ctx)
 inline bpf_task_work_reap()
 {
 	llist_del_all(list, cancelled);
+	done = 0;
 	do
 	:: list ->
 		llist_next(ctx, list);
 		bpf_task_work_unlink(ctx);
-		bpf_task_work_leave(ctx)
+		bpf_task_work_leave(ctx);
+		done++
 	:: else -> break
-	od
+	od;
+	synchronize_rcu();
+	d_step {
+		atomic_sub(done, nr_cancelled);
+		done = 0
+	}
 }
 
 inline bpf_task_work_reap_later(ctx)
 {
+	d_step { atomic_inc(nr_cancelled) };
 	llist_add(ctx, cancelled);
 	if
 	:: yes -> queue_work()
@@ -243,7 +251,7 @@ inline bpf_task_work_irq_arm(ctx)
 
 inline bpf_task_work_irq_drop(ctx)
 {
-	d_step { read_state(ctx) };
+	d_step { acquire_state(ctx) };
 	if
 	:: old == BPF_TW_FREED -> bpf_task_work_reap_later(ctx)
 	:: else -> bpf_task_work_destroy(ctx)
@@ -317,11 +325,15 @@ inline bpf_task_work_claim()
 	rcu_read_unlock()
 }
 
-/* What comes behind the look at usercnt is one step, as nobody else sees the context before it is in the slot. */
+/*
+ * What comes behind the look at usercnt is one step, as nobody else sees the context before
+ * it is in the slot; the count may change in between, and then it was just a hint.
+ */
 inline bpf_task_work_alloc()
 {
 	err = atomic64_read(usercnt) == 0;
 	d_step {
+		err = err || atomic_read(nr_cancelled) >= BPF_TW_MAX_CANCELLED;
 		if
 		:: !err -> bpf_mem_alloc(ctx); err = (ctx == NULL)
 		:: else

@@ -19,6 +19,9 @@
 #ifndef EXIT
 #define EXIT 0		/* the task may exit */
 #endif
+#ifndef BPF_TW_MAX_CANCELLED
+#define BPF_TW_MAX_CANCELLED (CELLS + 1)
+#endif
 
 /* A pointer to a context is the index of its cell. */
 #define NULL CELLS
@@ -58,6 +61,7 @@ typedef bpf_task_work_cpu {
 bpf_task_work_ctx ctxs[CELLS];
 bpf_task_work_cpu cpus[2];
 byte cancelled;		/* bpf_task_work_cancelled, a list */
+byte nr_cancelled;	/* bpf_task_work_nr_cancelled */
 bit reaper;		/* bpf_task_work_reaper is queued */
 bit in_reap;		/* and runs */
 
@@ -150,6 +154,9 @@ inline rcu_read_lock()
 	rcu = rcu | me
 }
 
+/* Nothing is lost if it takes no time: any step may take long. */
+#define synchronize_rcu() skip
+
 inline rcu_read_unlock()
 {
 	d_step {
@@ -211,6 +218,12 @@ inline read_state(ctx)
 {
 	valid(ctx);
 	old = ctxs[ctx].state
+}
+
+/* Part of a step. Steps are in order. */
+inline acquire_state(ctx)
+{
+	read_state(ctx)
 }
 
 /* Part of a step. */
@@ -358,6 +371,20 @@ inline llist_next(ctx, list)
 inline irq_work_queue()
 {
 	cpus[cpu].irq_work = true
+}
+
+/* A count. Parts of a step. */
+#define atomic_read(count) count
+
+inline atomic_inc(count)
+{
+	count++
+}
+
+inline atomic_sub(i, count)
+{
+	assert(count >= i);
+	count = count - i
 }
 
 inline queue_work()

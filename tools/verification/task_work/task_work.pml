@@ -92,7 +92,7 @@ end:	do
 
 proctype worker()
 {
-	byte ctx = NULL, work = NULL, list, found, n, me = REAPER, cpu;
+	byte ctx = NULL, work = NULL, list, found, n, done, me = REAPER, cpu;
 	mtype old;
 	bool yes, task, may_lock, can_lock = true, in_irq;
 
@@ -259,7 +259,7 @@ init
 	d_step {
 		task_ended && map_ended && !programs && !reaper && !in_reap && !cancelled &&
 		idle(0) && idle(1) && (is_free(0) || asleep && left(0)) && (is_free(1) || asleep && left(1)) ->
-		assert(IS_ERR_OR_NULL(slot) && !taken);
+		assert(IS_ERR_OR_NULL(slot) && !taken && !nr_cancelled);
 		n = left(0) + left(1);
 		assert(prog_users == n && balance == n && task_users == asleep)
 	}

@@ -563,7 +563,10 @@ static int bulk_rounds(void)
 	return args.nr_elems > 20000 ? 3 : NR_BULK_ROUNDS;
 }
 
-/* The program is gone when no work holds it any more: whoever cancels has done so. */
+/*
+ * The program is gone when no work holds it any more: whoever cancels has done so, in the
+ * caller or after it.
+ */
 static void measure_delete(double *caller, double *all)
 {
 	struct target target = {};
@@ -582,15 +585,69 @@ static void measure_delete(double *caller, double *all)
 	finish_pending(skel, &target);
 }
 
+/* The shortest period that the kernel lets such a clock have, in nanoseconds. */
+#define TICK_NS	10000
+
+static struct bpf_link *attach_tick(struct task_work_bench *skel, int cpu)
+{
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_SOFTWARE,
+		.config = PERF_COUNT_SW_CPU_CLOCK,
+		.size = sizeof(attr),
+		.sample_period = TICK_NS,
+	};
+	int fd = syscall(__NR_perf_event_open, &attr, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC);
+	struct bpf_link *link;
+
+	if (fd < 0)
+		fail("clock");
+	link = bpf_program__attach_perf_event(skel->progs.on_tick, fd);
+	if (!link)
+		fail("attach to the clock");
+	return link;
+}
+
+/*
+ * How late an interrupt may come while all are deleted and taken off their task, on
+ * whichever CPU that is: interrupts were disabled for so long, or another one was served.
+ */
+static double measure_irqs_off(void)
+{
+	struct target target = {};
+	struct task_work_bench *skel = load_pending(&target);
+	__u32 id = prog_id(skel->progs.schedule_all);
+	struct bpf_link *links[MAX_CLOCKS];
+	double longest;
+	int i, n;
+
+	schedule_all(skel);
+	bpf_program__unload(skel->progs.schedule_all);
+	settle();
+	for (n = 0; n < MAX_CLOCKS && nth_cpu(n) >= 0; n++)
+		links[n] = attach_tick(skel, nth_cpu(n));
+	run(skel->progs.delete_all);
+	wait_prog_gone(id);
+	longest = (double)skel->bss->longest_ns - TICK_NS;
+	for (i = 0; i < n; i++)
+		bpf_link__destroy(links[i]);
+	finish_pending(skel, &target);
+	return longest;
+}
+
 static void case_delete(void)
 {
-	double caller[NR_BULK_ROUNDS], all[NR_BULK_ROUNDS];
+	double caller[NR_BULK_ROUNDS], all[NR_BULK_ROUNDS], irqs_off[NR_BULK_ROUNDS];
 	int i, n = bulk_rounds();
+	char name[64];
 
-	for (i = 0; i < n; i++)
+	for (i = 0; i < n; i++) {
 		measure_delete(&caller[i], &all[i]);
-	print_per_elem("delete", median(caller, n));
-	print_per_elem("delete-until-gone", median(all, n));
+		irqs_off[i] = measure_irqs_off();
+	}
+	print_per_elem("delete", median(all, n));
+	print_per_elem("delete-in-caller", median(caller, n));
+	snprintf(name, sizeof(name), "delete-irqs-off-%u", args.nr_elems);
+	print(name, median(irqs_off, n), "ns");
 }
 
 /* The walk of the last user reference. The map itself goes some grace periods later. */

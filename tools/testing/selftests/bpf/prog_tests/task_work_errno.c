@@ -2,6 +2,10 @@
 /* Every value that scheduling returns, provoked; for -ENOENT see task_work_retire.c. */
 #define _GNU_SOURCE
 #include "task_work_helpers.h"
+#include <linux/elf.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include "task_work_errno.skel.h"
 
@@ -165,6 +169,271 @@ static void test_killed(struct task_work_errno *skel)
 	ASSERT_EQ(skel->bss->ret_killed, -ESRCH, "killed task");
 	ASSERT_EQ(skel->bss->ran, 0, "callbacks");
 	ASSERT_OK(run(skel, schedule_current), "slot is free");
+}
+
+/* -ESRCH, however the task would be notified; each from a slot of its own. */
+static void refused(struct task_work_errno *skel, pid_t pid, const char *what)
+{
+	__u32 max_slots = bpf_map__max_entries(skel->maps.slots);
+
+	skel->bss->pid = pid;
+	for (skel->bss->mode = 0; skel->bss->mode < NR_MODES; skel->bss->mode++) {
+		ASSERT_EQ(run(skel, schedule_pid), -ESRCH, what);
+		skel->bss->slot_nr = (skel->bss->slot_nr + 1) % max_slots;
+	}
+	skel->bss->mode = MODE_RESUME;
+}
+
+/* It is not marked as exiting yet, but has begun to. */
+static void test_traced_exit(struct task_work_errno *skel)
+{
+	int status = 0;
+	pid_t pid;
+
+	pid = fork();
+	if (!pid) {
+		ptrace(PTRACE_TRACEME, 0, 0, 0);
+		raise(SIGSTOP);
+		_exit(0);
+	}
+	if (!ASSERT_GT(pid, 0, "fork"))
+		return;
+	ASSERT_EQ(waitpid(pid, &status, 0), pid, "stops");
+	ASSERT_OK(ptrace(PTRACE_SETOPTIONS, pid, 0, PTRACE_O_EXITKILL | PTRACE_O_TRACEEXIT),
+		  "trace its exit");
+	ASSERT_OK(ptrace(PTRACE_CONT, pid, 0, 0), "go on");
+	ASSERT_EQ(waitpid(pid, &status, 0), pid, "stops again");
+	ASSERT_EQ(status >> 8, SIGTRAP | PTRACE_EVENT_EXIT << 8, "in its exit");
+	refused(skel, pid, "task at PTRACE_EVENT_EXIT");
+	ASSERT_OK(ptrace(PTRACE_CONT, pid, 0, 0), "go on");
+	ASSERT_EQ(waitpid(pid, &status, 0), pid, "child ends");
+	ASSERT_EQ(skel->bss->ran, 0, "callbacks");
+	ASSERT_OK(run(skel, schedule_current), "slot is free");
+}
+
+/* A core is piped to a handler that does not read until it is told. */
+struct dump {
+	char dir[64];
+	char pattern[128];	/* as it was */
+	char limit[16];
+	struct dump_child {
+		int tid;	/* of its other thread */
+		char data[8 * 65536];	/* more than a pipe takes at once */
+	} *child;
+	int told_fd;
+	pid_t pid;
+};
+
+#define CORE_PATTERN "/proc/sys/kernel/core_pattern"
+#define CORE_PIPE_LIMIT "/proc/sys/kernel/core_pipe_limit"
+
+static int read_line(const char *path, char *line, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t len = read(fd, line, size - 1);
+
+	close(fd);
+	line[len > 0 ? len : 0] = '\0';
+	line[strcspn(line, "\n")] = '\0';
+	return len > 0 ? 0 : -1;
+}
+
+static int dump_write_handler(struct dump *d)
+{
+	char path[96];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/told", d->dir);
+	if (mkfifo(path, 0600))
+		return -errno;
+	/* For both, so that neither end waits for the other. */
+	d->told_fd = open(path, O_RDWR | O_CLOEXEC);
+	snprintf(path, sizeof(path), "%s/handler", d->dir);
+	f = fopen(path, "w");
+	if (d->told_fd < 0 || !f)
+		return -errno;
+	fprintf(f, "read x <%s/told\nexec cat >%s/core\n", d->dir, d->dir);
+	return fclose(f);
+}
+
+static bool dump_open(struct dump *d, const char *who)
+{
+	char pattern[128];
+
+	memset(d, 0, sizeof(*d));
+	d->told_fd = -1;
+	if (!have_or_skip(!access(CORE_PATTERN, W_OK), who, "CONFIG_COREDUMP"))
+		return false;
+	snprintf(d->dir, sizeof(d->dir), "/tmp/task_work_core.XXXXXX");
+	if (!ASSERT_OK_PTR(mkdtemp(d->dir), "directory") ||
+	    !ASSERT_OK(dump_write_handler(d), "handler"))
+		return false;
+	d->child = mmap(NULL, sizeof(*d->child), PROT_READ | PROT_WRITE,
+			MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (!ASSERT_NEQ(d->child, MAP_FAILED, "memory"))
+		return false;
+	memset(d->child->data, 1, sizeof(d->child->data));
+	ASSERT_OK(read_line(CORE_PATTERN, d->pattern, sizeof(d->pattern)), "pattern before");
+	ASSERT_OK(read_line(CORE_PIPE_LIMIT, d->limit, sizeof(d->limit)), "limit before");
+	snprintf(pattern, sizeof(pattern), "|/bin/sh %s/handler", d->dir);
+	/* With a limit, who dumps waits for its handler. */
+	return ASSERT_OK(write_sysctl(CORE_PIPE_LIMIT, "4"), "limit") &&
+	       ASSERT_OK(write_sysctl(CORE_PATTERN, pattern), "pattern");
+}
+
+static void dump_close(struct dump *d)
+{
+	static const char * const names[] = { "told", "handler", "core" };
+	char path[96];
+	unsigned int i;
+
+	if (d->limit[0]) {
+		ASSERT_OK(write_sysctl(CORE_PATTERN, d->pattern), "pattern as before");
+		ASSERT_OK(write_sysctl(CORE_PIPE_LIMIT, d->limit), "limit as before");
+	}
+	if (d->told_fd >= 0)
+		close(d->told_fd);
+	for (i = 0; i < ARRAY_SIZE(names); i++) {
+		snprintf(path, sizeof(path), "%s/%s", d->dir, names[i]);
+		unlink(path);
+	}
+	rmdir(d->dir);
+}
+
+static void *dump_other_thread(void *arg)
+{
+	struct dump *d = arg;
+
+	WRITE_ONCE(d->child->tid, syscall(__NR_gettid));
+	for (;;)
+		pause();
+	return NULL;
+}
+
+static int dump_in_child(struct dump *d, int fd)
+{
+	struct rlimit no_limit = { RLIM_INFINITY, RLIM_INFINITY };
+	pthread_t thread;
+	char c;
+
+	/* What it shares, and no more. */
+	if (write_sysctl("/proc/self/coredump_filter", "2") ||
+	    setrlimit(RLIMIT_CORE, &no_limit) ||
+	    pthread_create(&thread, NULL, dump_other_thread, d) || read(fd, &c, 1) != 1)
+		return 1;
+	signal(SIGQUIT, SIG_DFL);
+	syscall(__NR_tgkill, getpid(), getpid(), SIGQUIT);
+	return 2;
+}
+
+/* Asleep in the write of its core? */
+static bool dump_waits(struct dump *d)
+{
+	char path[64], stat[512], *state;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", d->pid);
+	if (read_line(path, stat, sizeof(stat)))
+		return false;
+	state = strrchr(stat, ')');
+	return state && state[2] == 'S';
+}
+
+/* A child that dumps core until its pipe is full, and a thread of it that waits for that. */
+static bool dump_start(struct dump *d, struct task_work_errno *skel)
+{
+	int fds[2];
+
+	if (!ASSERT_OK(pipe2(fds, O_CLOEXEC), "pipe"))
+		return false;
+	d->pid = fork();
+	if (!d->pid)
+		_exit(dump_in_child(d, fds[0]));
+	skel->bss->pid = d->pid;
+	ASSERT_GT(d->pid, 0, "fork");
+	ASSERT_TRUE(wait_for(READ_ONCE(d->child->tid)), "other thread");
+	ASSERT_EQ(write(fds[1], "", 1), 1, "tell the child");
+	close(fds[0]);
+	close(fds[1]);
+	return true;
+}
+
+/* All that its headers name is there. */
+static bool core_is_complete(struct dump *d)
+{
+	size_t end = 0, i;
+	char path[96];
+	struct elf64_hdr eh;
+	struct elf64_phdr ph;
+	struct stat st;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/core", d->dir);
+	f = fopen(path, "r");
+	if (!f || fread(&eh, sizeof(eh), 1, f) != 1 || fseek(f, eh.e_phoff, SEEK_SET))
+		goto out;
+	for (i = 0; i < eh.e_phnum && fread(&ph, sizeof(ph), 1, f) == 1; i++)
+		if (end < ph.p_offset + ph.p_filesz)
+			end = ph.p_offset + ph.p_filesz;
+	if (i < eh.e_phnum || fstat(fileno(f), &st))
+		end = 0;
+out:
+	if (f)
+		fclose(f);
+	return end > sizeof(d->child->data) && (size_t)st.st_size >= end;
+}
+
+static void dump_end(struct dump *d)
+{
+	int status = 0;
+
+	ASSERT_EQ(write(d->told_fd, "\n", 1), 1, "tell the handler");
+	ASSERT_EQ(waitpid(d->pid, &status, 0), d->pid, "child ends");
+	ASSERT_TRUE(WIFSIGNALED(status) && WCOREDUMP(status), "it dumped core");
+	ASSERT_TRUE(core_is_complete(d), "the core is complete");
+}
+
+/* It has taken its signal, and writes; other threads wait for it with SIGKILL taken. */
+static void test_dumping(struct task_work_errno *skel)
+{
+	struct bpf_link *link = NULL;
+	struct dump dump;
+
+	if (!dump_open(&dump, __func__))
+		goto out;
+	link = bpf_program__attach(skel->progs.schedule_dumping);
+	if (!ASSERT_OK_PTR(link, "attach") || !dump_start(&dump, skel))
+		goto out;
+	ASSERT_TRUE(wait_for(dump_waits(&dump)), "the pipe is full");
+	ASSERT_EQ(skel->bss->ret_dumping, -ESRCH, "task that begins to dump core");
+	refused(skel, dump.pid, "task that dumps core");
+	refused(skel, dump.child->tid, "thread that waits for it");
+	dump_end(&dump);
+	ASSERT_EQ(skel->bss->ran, 0, "callbacks");
+	ASSERT_OK(run(skel, schedule_current), "slot is free");
+out:
+	dump_close(&dump);
+	bpf_link__destroy(link);
+}
+
+/* That can't be refused, and what notifies the task is there for as long as it lives. */
+static void test_before_dumping(struct task_work_errno *skel)
+{
+	struct bpf_link *link = NULL;
+	struct dump dump;
+
+	skel->bss->ret_crashing = 1;
+	if (!dump_open(&dump, __func__))
+		goto out;
+	link = bpf_program__attach(skel->progs.schedule_crashing);
+	if (!ASSERT_OK_PTR(link, "attach") || !dump_start(&dump, skel))
+		goto out;
+	dump_end(&dump);
+	ASSERT_OK(skel->bss->ret_crashing, "task that gets a signal");
+	ASSERT_EQ(skel->bss->ran, 0, "callbacks");
+	ASSERT_OK(run(skel, schedule_current), "slot is free");
+out:
+	dump_close(&dump);
+	bpf_link__destroy(link);
 }
 
 /* A child that comes and goes while a program is attached that meets it as it is made. */
@@ -355,6 +624,9 @@ static const struct {
 	{ "dead", test_dead },
 	{ "exiting", test_exiting },
 	{ "killed", test_killed },
+	{ "traced_exit", test_traced_exit },
+	{ "dumping", test_dumping },
+	{ "before_dumping", test_before_dumping },
 	{ "unborn", test_unborn },
 	{ "newborn", test_newborn },
 	{ "no_memory", test_no_memory },
@@ -372,6 +644,7 @@ void serial_test_task_work_errno(void)
 	if (!ASSERT_OK_PTR(skel, "open"))
 		return;
 	bpf_program__set_autoload(skel->progs.schedule_unborn, bpf_lsm_works());
+	bpf_program__set_autoload(skel->progs.schedule_dumping, !access(CORE_PATTERN, W_OK));
 	if (!ASSERT_OK(task_work_errno__load(skel), "load"))
 		goto out;
 	for (i = 0; i < ARRAY_SIZE(cases); i++) {

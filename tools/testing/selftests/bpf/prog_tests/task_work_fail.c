@@ -10,6 +10,7 @@
 #include "task_work_initial.skel.h"
 #include "task_work_map_fail.skel.h"
 #include "task_work_perfmon.skel.h"
+#include "task_work_perfmon_async.skel.h"
 #include "task_work_timer.skel.h"
 
 void test_task_work_fail(void)
@@ -72,32 +73,34 @@ void test_task_work_extension(void)
 		load_extension("both_add", -EINVAL, refused);
 	if (test__start_subtest("of_callback"))
 		load_extension("callback_adds", -EINVAL, refused);
+	if (test__start_subtest("of_callback_in_callback"))
+		load_extension("element_of_callback_adds", -EINVAL, refused);
 }
 
-/* Map creation refuses none: where the field can't be, it is plain memory. */
+/* Where the field can't be, map creation fails, as for timers. */
 static const struct map_case {
 	const char *name;
 	enum bpf_map_type type;
 	__u32 flags;
-	bool plain;
+	int err;
 } map_cases[] = {
 	{ "create_hash", BPF_MAP_TYPE_HASH },
 	{ "create_hash_malloc", BPF_MAP_TYPE_HASH, BPF_F_NO_PREALLOC },
 	{ "create_lru_hash", BPF_MAP_TYPE_LRU_HASH },
 	{ "create_array", BPF_MAP_TYPE_ARRAY },
-	{ "create_mmapable_array", BPF_MAP_TYPE_ARRAY, BPF_F_MMAPABLE, true },
-	{ "create_read_only_hash", BPF_MAP_TYPE_HASH, BPF_F_RDONLY_PROG, true },
-	{ "create_write_only_array", BPF_MAP_TYPE_ARRAY, BPF_F_WRONLY_PROG, true },
-	{ "create_percpu_hash", BPF_MAP_TYPE_PERCPU_HASH, 0, true },
-	{ "create_lru_percpu_hash", BPF_MAP_TYPE_LRU_PERCPU_HASH, 0, true },
-	{ "create_percpu_array", BPF_MAP_TYPE_PERCPU_ARRAY, 0, true },
-	{ "create_task_storage", BPF_MAP_TYPE_TASK_STORAGE, BPF_F_NO_PREALLOC, true },
-	{ "create_inode_storage", BPF_MAP_TYPE_INODE_STORAGE, BPF_F_NO_PREALLOC, true },
-	{ "create_cgrp_storage", BPF_MAP_TYPE_CGRP_STORAGE, BPF_F_NO_PREALLOC, true },
-	{ "create_sk_storage", BPF_MAP_TYPE_SK_STORAGE, BPF_F_NO_PREALLOC, true },
+	{ "create_mmapable_array", BPF_MAP_TYPE_ARRAY, BPF_F_MMAPABLE, -EOPNOTSUPP },
+	{ "create_read_only_hash", BPF_MAP_TYPE_HASH, BPF_F_RDONLY_PROG, -EACCES },
+	{ "create_write_only_array", BPF_MAP_TYPE_ARRAY, BPF_F_WRONLY_PROG, -EACCES },
+	{ "create_percpu_hash", BPF_MAP_TYPE_PERCPU_HASH, 0, -EOPNOTSUPP },
+	{ "create_lru_percpu_hash", BPF_MAP_TYPE_LRU_PERCPU_HASH, 0, -EOPNOTSUPP },
+	{ "create_percpu_array", BPF_MAP_TYPE_PERCPU_ARRAY, 0, -EOPNOTSUPP },
+	{ "create_task_storage", BPF_MAP_TYPE_TASK_STORAGE, BPF_F_NO_PREALLOC, -EOPNOTSUPP },
+	{ "create_inode_storage", BPF_MAP_TYPE_INODE_STORAGE, BPF_F_NO_PREALLOC, -EOPNOTSUPP },
+	{ "create_cgrp_storage", BPF_MAP_TYPE_CGRP_STORAGE, BPF_F_NO_PREALLOC, -EOPNOTSUPP },
+	{ "create_sk_storage", BPF_MAP_TYPE_SK_STORAGE, BPF_F_NO_PREALLOC, -EOPNOTSUPP },
 };
 
-/* The types that map creation looks at: an int, and a value that is the field. */
+/* The types that map creation looks at: an int, a value that is the field, a section of it. */
 static struct btf *value_btf(int *key_id, int *value_id)
 {
 	struct btf *btf = btf__new_empty();
@@ -111,6 +114,9 @@ static struct btf *value_btf(int *key_id, int *value_id)
 	btf__add_field(btf, "__opaque", u64_id, 0, 0);
 	*value_id = btf__add_struct(btf, "elem", 8);
 	btf__add_field(btf, "tw", field_id, 0, 0);
+	btf__add_var(btf, "variable", BTF_VAR_STATIC, *value_id);
+	btf__add_datasec(btf, ".data", 8);
+	btf__add_datasec_var_info(btf, *value_id + 1, 0, 8);
 	if (btf__load_into_kernel(btf)) {
 		btf__free(btf);
 		return NULL;
@@ -119,24 +125,14 @@ static struct btf *value_btf(int *key_id, int *value_id)
 }
 
 /* What user space writes to the field is ignored. Plain memory keeps it. */
-static void write_value(const struct map_case *c, int fd)
+static void write_value(int fd, __u64 expected)
 {
-	__u64 values[libbpf_num_possible_cpus()];
+	__u64 value = ~0ULL;
 	__u32 key = 0;
 
-	memset(values, 0xff, sizeof(values));
-	ASSERT_OK(bpf_map_update_elem(fd, &key, values, BPF_ANY), "update");
-	ASSERT_OK(bpf_map_lookup_elem(fd, &key, values), "lookup");
-	ASSERT_EQ(values[0], c->plain ? ~0ULL : 0, "value");
-}
-
-static void map_value(int fd)
-{
-	size_t size = getpagesize();
-	void *addr = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-
-	if (ASSERT_NEQ(addr, MAP_FAILED, "mmap"))
-		munmap(addr, size);
+	ASSERT_OK(bpf_map_update_elem(fd, &key, &value, BPF_ANY), "update");
+	ASSERT_OK(bpf_map_lookup_elem(fd, &key, &value), "lookup");
+	ASSERT_EQ(value, expected, "value");
 }
 
 static bool have_type(const struct map_case *c)
@@ -147,27 +143,68 @@ static bool have_type(const struct map_case *c)
 	return have_or_skip(have, c->name, "CONFIG_BPF_LSM");
 }
 
-static void create_map(const struct map_case *c)
+static int new_map(const struct map_case *c, const struct btf *btf, int key_id, int value_id)
 {
 	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = c->flags);
 	bool storage = c->flags == BPF_F_NO_PREALLOC && c->type != BPF_MAP_TYPE_HASH;
+
+	opts.btf_fd = btf__fd(btf);
+	opts.btf_key_type_id = key_id;
+	opts.btf_value_type_id = value_id;
+	return bpf_map_create(c->type, NULL, 4, 8, storage ? 0 : 1, &opts);
+}
+
+static void create_map(const struct map_case *c)
+{
 	int key_id = 0, value_id = 0, fd;
 	struct btf *btf;
 
 	btf = value_btf(&key_id, &value_id);
 	if (!ASSERT_OK_PTR(btf, "btf"))
 		return;
-	opts.btf_fd = btf__fd(btf);
-	opts.btf_key_type_id = key_id;
-	opts.btf_value_type_id = value_id;
-	fd = bpf_map_create(c->type, NULL, 4, 8, storage ? 0 : 1, &opts);
+	fd = new_map(c, btf, key_id, value_id);
+	btf__free(btf);
+	ASSERT_EQ(fd < 0 ? fd : 0, c->err, "create");
+	if (fd < 0)
+		return;
+	write_value(fd, 0);
+	close(fd);
+}
+
+/* Whoever may not call the functions has no use for the field. */
+static void create_unprivileged(void)
+{
+	static const struct map_case array = { .type = BPF_MAP_TYPE_ARRAY };
+	__u64 caps = 0, dropped = 1ULL << CAP_SYS_ADMIN | 1ULL << CAP_BPF;
+	int key_id = 0, value_id = 0, fd;
+	struct btf *btf;
+
+	btf = value_btf(&key_id, &value_id);
+	if (!ASSERT_OK_PTR(btf, "btf"))
+		return;
+	if (ASSERT_OK(cap_disable_effective(dropped, &caps), "drop CAP_BPF")) {
+		fd = new_map(&array, btf, key_id, value_id);
+		ASSERT_OK(cap_enable_effective(caps, NULL), "restore capabilities");
+		ASSERT_EQ(fd, -EPERM, "create");
+	}
+	btf__free(btf);
+}
+
+/* What libbpf makes of a section: one element, whose type is a DATASEC, and no key. */
+static void create_section(__u32 flags)
+{
+	const struct map_case section = { .type = BPF_MAP_TYPE_ARRAY, .flags = flags };
+	int key_id = 0, value_id = 0, fd;
+	struct btf *btf;
+
+	btf = value_btf(&key_id, &value_id);
+	if (!ASSERT_OK_PTR(btf, "btf"))
+		return;
+	fd = new_map(&section, btf, 0, value_id + 2);
 	btf__free(btf);
 	if (!ASSERT_OK_FD(fd, "create"))
 		return;
-	if (!storage)
-		write_value(c, fd);
-	if (c->flags & BPF_F_MMAPABLE)
-		map_value(fd);
+	write_value(fd, ~0ULL);
 	close(fd);
 }
 
@@ -198,6 +235,14 @@ void test_task_work_map_fail(void)
 	for (i = 0; i < ARRAY_SIZE(map_cases); i++)
 		if (test__start_subtest(map_cases[i].name) && have_type(&map_cases[i]))
 			create_map(&map_cases[i]);
+	if (test__start_subtest("create_unprivileged"))
+		create_unprivileged();
+	if (test__start_subtest("create_section"))
+		create_section(0);
+	if (test__start_subtest("create_mmapable_section"))
+		create_section(BPF_F_MMAPABLE);
+	if (test__start_subtest("create_read_only_section"))
+		create_section(BPF_F_MMAPABLE | BPF_F_RDONLY_PROG);
 	if (test__start_subtest("read_pinned_map"))
 		read_pinned_map();
 }
@@ -225,7 +270,7 @@ void test_task_work_initial(void)
 	task_work_initial__destroy(skel);
 }
 
-/* The programs could be loaded: this and nothing else is why they are not. */
+/* All programs can be loaded: this and nothing else is why some are not. */
 static void load_with_perfmon(void)
 {
 	struct task_work_perfmon *skel = task_work_perfmon__open_and_load();
@@ -234,15 +279,44 @@ static void load_with_perfmon(void)
 	task_work_perfmon__destroy(skel);
 }
 
-void test_task_work_perfmon(void)
+static void load_async_with_perfmon(void)
+{
+	struct task_work_perfmon_async *skel = task_work_perfmon_async__open_and_load();
+
+	ASSERT_OK_PTR(skel, "load");
+	task_work_perfmon_async__destroy(skel);
+}
+
+static void without_perfmon(void (*load_with)(void), void (*run_tests)(void))
 {
 	__u64 caps = 0;
 
 	if (!ASSERT_OK(cap_disable_effective(1ULL << CAP_SYS_ADMIN, &caps), "drop CAP_SYS_ADMIN"))
 		return;
 	if (test__start_subtest("with"))
-		load_with_perfmon();
+		load_with();
 	if (ASSERT_OK(cap_disable_effective(1ULL << CAP_PERFMON, NULL), "drop CAP_PERFMON"))
-		RUN_TESTS(task_work_perfmon);
+		run_tests();
 	ASSERT_OK(cap_enable_effective(caps, NULL), "restore capabilities");
+}
+
+static void run_perfmon(void)
+{
+	RUN_TESTS(task_work_perfmon);
+}
+
+void test_task_work_perfmon(void)
+{
+	without_perfmon(load_with_perfmon, run_perfmon);
+}
+
+static void run_perfmon_async(void)
+{
+	RUN_TESTS(task_work_perfmon_async);
+}
+
+void test_task_work_perfmon_async(void)
+{
+	if (have_async(__func__))
+		without_perfmon(load_async_with_perfmon, run_perfmon_async);
 }

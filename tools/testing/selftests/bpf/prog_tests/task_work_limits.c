@@ -2,6 +2,8 @@
 /* A program can neither keep a task for good, nor the CPU, nor forge a field. */
 #define _GNU_SOURCE
 #include "task_work_helpers.h"
+#include <linux/io_uring.h>
+#include <poll.h>
 #include <sys/wait.h>
 #include "task_work_limits.skel.h"
 
@@ -29,6 +31,65 @@ static void test_killable(struct task_work_limits *skel)
 	}
 	ASSERT_TRUE(WIFSIGNALED(status), "of the signal");
 	ASSERT_EQ(skel->bss->ret_last, -ESRCH, "the last schedule");
+}
+
+/*
+ * A request of io_uring that is there until it is cancelled: to wait for the ring itself. A
+ * task that exits cancels only those whose file is a ring.
+ */
+static int submit_poll(void)
+{
+	struct io_uring_params params = { .flags = IORING_SETUP_NO_SQARRAY };
+	int ring_fd = syscall(__NR_io_uring_setup, 1, &params);
+	struct io_uring_sqe *sqe;
+	char *ring;
+
+	ring = mmap(NULL, getpagesize(), PROT_READ | PROT_WRITE, MAP_SHARED, ring_fd,
+		    IORING_OFF_SQ_RING);
+	sqe = mmap(NULL, sizeof(*sqe), PROT_READ | PROT_WRITE, MAP_SHARED, ring_fd,
+		   IORING_OFF_SQES);
+	if (ring == MAP_FAILED || sqe == MAP_FAILED)
+		return -1;
+	sqe->opcode = IORING_OP_POLL_ADD;
+	sqe->fd = ring_fd;
+	sqe->poll32_events = POLLIN;
+	__atomic_store_n((__u32 *)(ring + params.sq_off.tail), 1, __ATOMIC_RELEASE);
+	return syscall(__NR_io_uring_enter, ring_fd, 1, 0, 0, NULL, 0) == 1 ? 0 : -1;
+}
+
+/* Its exit runs its works to cancel that, before it is marked as exiting. */
+static void test_dies_in_io_uring(struct task_work_limits *skel)
+{
+	struct bpf_link *link;
+	int fds[2], status = 0;
+	pid_t pid;
+	char c;
+
+	if (!have_or_skip(!access("/proc/sys/kernel/io_uring_disabled", F_OK), __func__,
+			  "CONFIG_IO_URING") ||
+	    !ASSERT_OK(pipe2(fds, O_CLOEXEC), "pipe"))
+		return;
+	pid = fork();
+	if (!pid)
+		_exit(submit_poll() ? 1 : read(fds[0], &c, 1));
+	ASSERT_GT(pid, 0, "fork");
+	skel->bss->ret_dying = 1;
+	skel->bss->target_tid = pid;
+	link = bpf_program__attach(skel->progs.schedule_dying);
+	ASSERT_OK_PTR(link, "attach");
+	ASSERT_TRUE(wait_for(task_in_read(pid, fds[0])), "it has a request, and sleeps");
+	ASSERT_OK(kill(pid, SIGKILL), "kill");
+	if (!ASSERT_TRUE(wait_for(waitpid(pid, &status, WNOHANG) == pid), "it dies")) {
+		WRITE_ONCE(skel->bss->stop, 1);
+		waitpid(pid, &status, 0);
+	}
+	ASSERT_TRUE(WIFSIGNALED(status), "of the signal");
+	ASSERT_OK(skel->bss->ret_dying, "schedule before");
+	ASSERT_EQ(skel->bss->ran, 1, "callbacks");
+	ASSERT_EQ(skel->bss->ret_last, -ESRCH, "schedule in the callback");
+	bpf_link__destroy(link);
+	close(fds[0]);
+	close(fds[1]);
 }
 
 struct elem {
@@ -87,6 +148,138 @@ static void test_one_walk(struct task_work_limits *skel)
 out:
 	target_stop(&target);
 	bpf_link__destroy(link);
+}
+
+/*
+ * However long the list of a task is: interrupts that come while it is searched do not have
+ * to wait for the end of it.
+ */
+static void test_walk_interrupted(struct task_work_limits *skel)
+{
+	int n = bpf_map__max_entries(skel->maps.many);
+	__u32 id = prog_id(bpf_program__fd(skel->progs.schedule_many));
+	struct target target = {};
+
+	skel->links.interrupt_walk = bpf_program__attach(skel->progs.interrupt_walk);
+	skel->links.see_interrupt = bpf_program__attach(skel->progs.see_interrupt);
+	if (!ASSERT_OK_PTR(skel->links.interrupt_walk, "attach to the walk") ||
+	    !ASSERT_OK_PTR(skel->links.see_interrupt, "attach to the interrupt") ||
+	    !ASSERT_OK(insert_many(bpf_map__fd(skel->maps.many), n), "insert") ||
+	    !ASSERT_OK(target_start(&target), "thread"))
+		goto out;
+	ASSERT_TRUE(target_asleep(&target), "thread is asleep");
+	skel->bss->target_tid = target.tid;
+	skel->bss->test_tid = syscall(__NR_gettid);
+	ASSERT_OK(run(skel, schedule_first_use), "have a context");
+	ASSERT_OK(run(skel, schedule_many), "schedule");
+	bpf_program__unload(skel->progs.schedule_many);
+	skel->bss->ret_last = 1;
+	ASSERT_OK(run(skel, delete_many), "delete");
+	ASSERT_TRUE(prog_is_gone(id), "all works are gone, and with them their program");
+	ASSERT_OK(skel->bss->ret_last, "schedule in the walk");
+	ASSERT_GE(skel->bss->looked_at, n, "works in the walk");
+	ASSERT_GT(skel->bss->looked_at_first, 0, "interrupted");
+	ASSERT_LT(skel->bss->looked_at_first, n, "works before the interrupt");
+out:
+	target_stop(&target);
+}
+
+/* Where the kernel's workers that are bound to no CPU may run, as a mask. */
+#define WORKERS_MASK "/sys/devices/virtual/workqueue/cpumask"
+
+static bool read_workers_mask(char *mask, size_t size)
+{
+	FILE *f = fopen(WORKERS_MASK, "r");
+	bool yes = f && fgets(mask, size, f);
+
+	if (f)
+		fclose(f);
+	return yes;
+}
+
+/* The reaper gets a CPU that it may keep, the target and this thread have another one. */
+static bool set_apart(struct target *target, cpu_set_t *before)
+{
+	char mask[16];
+
+	snprintf(mask, sizeof(mask), "%x", 1U << nth_cpu(1));
+	return ASSERT_OK(write_sysctl(WORKERS_MASK, mask), "keep workers to a CPU") &&
+	       ASSERT_OK(pin_to_cpu(target->thread, nth_cpu(0)), "pin the thread") &&
+	       ASSERT_TRUE(pin_self(nth_cpu(0), before), "pin");
+}
+
+/*
+ * While the walk lets an interrupt in, the task takes all of its list and runs it: where the
+ * walk was there are works of nobody then, and it has to begin again.
+ */
+static void overtake_walk(struct task_work_limits *skel, struct target *target)
+{
+	skel->bss->hold_interrupt = 1;
+	ASSERT_OK(run(skel, delete_half), "delete");
+	ASSERT_TRUE(wait_for(READ_ONCE(skel->bss->entered)), "in an interrupt of the walk");
+	ASSERT_OK(target_tell(target, TARGET_RETURN), "wake");
+	ASSERT_TRUE(target_obeyed(target), "thread has returned");
+	WRITE_ONCE(skel->bss->may_go_on, 1);
+}
+
+static void test_walk_overtaken(struct task_work_limits *skel)
+{
+	int n = bpf_map__max_entries(skel->maps.many);
+	__u32 id = prog_id(bpf_program__fd(skel->progs.schedule_many));
+	struct target target = {};
+	cpu_set_t before;
+	char mask[256];
+
+	if (!have_two_cpus(__func__) ||
+	    !have_or_skip(nth_cpu(1) < 32, __func__, "two of the first 32 CPUs") ||
+	    !have_or_skip(read_workers_mask(mask, sizeof(mask)), __func__, "CONFIG_SYSFS") ||
+	    !ASSERT_OK(insert_many(bpf_map__fd(skel->maps.many), n), "insert") ||
+	    !ASSERT_OK(target_start(&target), "thread"))
+		return;
+	ASSERT_TRUE(target_asleep(&target), "thread is asleep");
+	skel->bss->target_tid = target.tid;
+	skel->bss->test_tid = syscall(__NR_gettid);
+	ASSERT_OK(run(skel, schedule_first_use), "have a context");
+	ASSERT_OK(run(skel, schedule_many), "schedule");
+	bpf_program__unload(skel->progs.schedule_many);
+	skel->links.interrupt_walk = bpf_program__attach(skel->progs.interrupt_walk);
+	skel->links.see_interrupt = bpf_program__attach(skel->progs.see_interrupt);
+	if (ASSERT_OK_PTR(skel->links.interrupt_walk, "attach to the walk") &&
+	    ASSERT_OK_PTR(skel->links.see_interrupt, "attach to the interrupt") &&
+	    set_apart(&target, &before)) {
+		overtake_walk(skel, &target);
+		unpin_self(&before);
+	}
+	ASSERT_TRUE(prog_is_gone(id), "all works are gone, and with them their program");
+	ASSERT_OK(write_sysctl(WORKERS_MASK, mask), "let workers go");
+	ASSERT_LT(skel->bss->looked_at_first, n, "works before the interrupt");
+	ASSERT_EQ(skel->bss->looked_at, skel->bss->looked_at_first, "works in the walk");
+	/* Besides, one that was to have a context, and one that asked for the interrupt. */
+	ASSERT_TRUE(wait_for(READ_ONCE(skel->bss->ran) == n / 2 + 2), "callbacks");
+	target_stop(&target);
+}
+
+/*
+ * What is deleted and not yet taken off its task, or waits for a grace period, is memory
+ * that no map's size limits.
+ */
+static void test_cancelled(struct task_work_limits *skel)
+{
+	struct target target = {};
+
+	if (!ASSERT_OK(target_start(&target), "thread"))
+		return;
+	ASSERT_TRUE(target_asleep(&target), "thread is asleep");
+	skel->bss->target_tid = target.tid;
+	ASSERT_OK(run(skel, cancel_many), "insert, schedule, delete, again and again");
+	/* Other maps may have left some, too. */
+	ASSERT_LE(skel->bss->accepted, MAX_CANCELLED, "accepted");
+	ASSERT_GT(skel->bss->accepted, MAX_CANCELLED / 2, "not refused before");
+	ASSERT_GT(skel->bss->refused, 0, "refused");
+	ASSERT_EQ(skel->bss->ret_many, -ENOMEM, "with");
+	ASSERT_TRUE(wait_for(!run(skel, schedule_first_use)), "accepted when those are gone");
+	ASSERT_EQ(skel->bss->ran, 1, "and only that one ran");
+	target_stop(&target);
 }
 
 /* Waits for a refill of the allocator, by an irq_work of this CPU. */
@@ -207,15 +400,20 @@ static void test_count_in_nmi(struct task_work_limits *skel)
 	ASSERT_EQ(insert_many(map_fd, n + 1), -E2BIG, "and for no more");
 }
 
-static int attach_iter(struct bpf_program *prog, struct bpf_map *map)
+static struct bpf_link *open_iter(struct bpf_program *prog, struct bpf_map *map)
 {
 	LIBBPF_OPTS(bpf_iter_attach_opts, opts);
 	union bpf_iter_link_info info = { .map.map_fd = bpf_map__fd(map) };
-	struct bpf_link *link;
 
 	opts.link_info = &info;
 	opts.link_info_len = sizeof(info);
-	link = bpf_program__attach_iter(prog, &opts);
+	return bpf_program__attach_iter(prog, &opts);
+}
+
+static int attach_iter(struct bpf_program *prog, struct bpf_map *map)
+{
+	struct bpf_link *link = open_iter(prog, map);
+
 	if (!link)
 		return -errno;
 	bpf_link__destroy(link);
@@ -232,15 +430,88 @@ static void test_iterator(struct task_work_limits *skel)
 	ASSERT_OK(attach_iter(skel->progs.write_elem, skel->maps.plain), "write another map");
 }
 
+/* What is handed to others is as good as written, unless they are known not to write it. */
+static void test_iterator_hands_on(struct task_work_limits *skel)
+{
+	struct bpf_map *map = skel->maps.pair, *plain = skel->maps.plain;
+
+	ASSERT_OK(attach_iter(skel->progs.read_elem_with_kfunc, map), "to a kfunc that reads");
+	ASSERT_OK(attach_iter(skel->progs.read_elem_with_kfunc_len, map),
+		  "to a kfunc that reads a length");
+	ASSERT_OK(attach_iter(skel->progs.read_elem_with_static, map), "to a static function");
+	ASSERT_EQ(attach_iter(skel->progs.write_elem_with_kfunc, map), -EACCES,
+		  "to a kfunc that may write");
+	ASSERT_EQ(attach_iter(skel->progs.read_elem_with_global, map), -EACCES,
+		  "to a function that can be replaced");
+	ASSERT_OK(attach_iter(skel->progs.write_elem_with_kfunc, plain), "write another map");
+	ASSERT_OK(attach_iter(skel->progs.read_elem_with_global, plain), "of another map");
+}
+
+static __u32 prog_of_link(struct bpf_link *link)
+{
+	struct bpf_link_info info = {};
+	__u32 len = sizeof(info);
+
+	return bpf_link_get_info_by_fd(bpf_link__fd(link), &info, &len) ? 0 : info.prog_id;
+}
+
+/* The iterator keeps its program where the other one is refused. */
+static int update_iter(struct bpf_program *from, struct bpf_program *to, struct bpf_map *map)
+{
+	struct bpf_link *link = open_iter(from, map);
+	__u32 id;
+	int err;
+
+	if (!ASSERT_OK_PTR(link, "attach the first"))
+		return -EBADF;
+	id = prog_of_link(link);
+	err = bpf_link__update_program(link, to);
+	ASSERT_NEQ(id, 0, "program of the link");
+	ASSERT_EQ(prog_of_link(link) == id, err != 0, "its program is replaced or kept");
+	bpf_link__destroy(link);
+	return err;
+}
+
+/* A program that can't be attached to an iterator can't replace one that can, either. */
+static void test_iterator_update(struct task_work_limits *skel)
+{
+	struct bpf_program *read = skel->progs.read_elem;
+	struct bpf_map *map = skel->maps.pair, *plain = skel->maps.plain;
+
+	ASSERT_OK(update_iter(read, skel->progs.read_first, map), "read");
+	ASSERT_EQ(update_iter(read, skel->progs.write_elem, map), -EACCES, "write");
+	ASSERT_EQ(update_iter(read, skel->progs.write_elem_with_helper, map), -EACCES,
+		  "write by a helper");
+	ASSERT_OK(update_iter(read, skel->progs.write_elem, plain), "write another map");
+	ASSERT_EQ(update_iter(read, skel->progs.read_behind_elem, plain), -EACCES,
+		  "read behind the value");
+	ASSERT_EQ(update_iter(read, skel->progs.read_behind_key, plain), -EACCES,
+		  "read behind the key");
+	ASSERT_EQ(attach_iter(skel->progs.read_elem_sleepable, plain), -EINVAL, "attach to sleep");
+	ASSERT_EQ(update_iter(read, skel->progs.read_elem_sleepable, plain), -EINVAL, "sleep");
+	ASSERT_EQ(update_iter(skel->progs.read_storage, skel->progs.read_behind_storage,
+			      skel->maps.storage), -EACCES, "read behind a socket's storage");
+	ASSERT_OK(update_iter(skel->progs.read_storage, skel->progs.read_storage_again,
+			      skel->maps.storage), "read a socket's storage");
+	ASSERT_EQ(update_iter(skel->progs.read_socket_key, skel->progs.read_behind_socket_key,
+			      skel->maps.sockets), -EACCES, "read behind a socket's key");
+}
+
 static const struct {
 	const char *name;
 	void (*test)(struct task_work_limits *skel);
 } cases[] = {
 	{ "killable", test_killable },
+	{ "dies_in_io_uring", test_dies_in_io_uring },
 	{ "one_walk", test_one_walk },
+	{ "walk_interrupted", test_walk_interrupted },
+	{ "walk_overtaken", test_walk_overtaken },
+	{ "cancelled", test_cancelled },
 	{ "dying_cpu", test_dying_cpu },
 	{ "map_of_dead_cpu", test_map_of_dead_cpu },
 	{ "iterator", test_iterator },
+	{ "iterator_update", test_iterator_update },
+	{ "iterator_hands_on", test_iterator_hands_on },
 	{ "replace_in_nmi", test_replace_in_nmi },
 	{ "count_in_nmi", test_count_in_nmi },
 };

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * What users have to know: work finds the credentials of its task there, ends some of
- * its system calls early, waits for a task that is stopped, and can keep one from its
- * system call for ever; the element under a callback may become another key's.
+ * its system calls early, waits for a task that is stopped, but not for one that is
+ * frozen, and can keep one from its system call for ever; it may find a lock of io_uring
+ * taken; the element under a callback may become another key's.
  */
 #define _GNU_SOURCE
 #include "task_work_helpers.h"
 #include <ctype.h>
+#include <linux/io_uring.h>
 #include <sys/epoll.h>
 #include <sys/wait.h>
+#include "cgroup_helpers.h"
 #include "task_work_target.skel.h"
 
 #define ENOUGH	100
@@ -200,6 +203,173 @@ static void test_stopped(struct task_work_target *skel)
 	ASSERT_OK(child_end(&child), "read");
 }
 
+/* '1' or '0', as its file tells. */
+static char cgroup_frozen(int cgroup_fd)
+{
+	int fd = openat(cgroup_fd, "cgroup.events", O_RDONLY | O_CLOEXEC);
+	char lines[128] = "", *frozen;
+
+	if (read(fd, lines, sizeof(lines) - 1) < 0)
+		lines[0] = '\0';
+	close(fd);
+	frozen = strstr(lines, "frozen ");
+	return frozen ? frozen[strlen("frozen ")] : '?';
+}
+
+static void see_in_frozen(struct task_work_target *skel, struct child *child, int cgroup_fd)
+{
+	ASSERT_TRUE(wait_for(cgroup_frozen(cgroup_fd) == '1'), "frozen");
+	schedule_and_see(skel);
+	/* With the end of the pipe the child would read on and exit. */
+	close(child->fd);
+	child->fd = -1;
+	ASSERT_TRUE(wait_for(child_state(child) == 'S'), "asleep");
+	ASSERT_EQ(waitpid(child->pid, NULL, WNOHANG), 0, "the child does not get anywhere");
+	ASSERT_EQ(cgroup_frozen(cgroup_fd), '1', "frozen as before");
+}
+
+/* A signal of ours wakes a task in a frozen cgroup, which runs the work and sleeps on. */
+static void test_frozen(struct task_work_target *skel)
+{
+	struct child child;
+	char pid[16];
+	int fd;
+
+	if (!ASSERT_OK(setup_cgroup_environment(), "cgroups"))
+		return;
+	fd = create_and_get_cgroup("/frozen");
+	if (!ASSERT_OK_FD(fd, "cgroup") || !child_start(skel, &child, read_once))
+		goto out;
+	snprintf(pid, sizeof(pid), "%d", child.pid);
+	ASSERT_TRUE(child_asleep(&child, __NR_read), "asleep");
+	ASSERT_OK(write_cgroup_file("/frozen", "cgroup.procs", pid), "move the child");
+	ASSERT_OK(write_cgroup_file("/frozen", "cgroup.freeze", "1"), "freeze");
+	see_in_frozen(skel, &child, fd);
+	ASSERT_OK(write_cgroup_file("/frozen", "cgroup.freeze", "0"), "thaw");
+	ASSERT_OK(child_end(&child), "read");
+	ASSERT_EQ(skel->bss->ran, 1, "callbacks");
+out:
+	if (fd >= 0)
+		close(fd);
+	cleanup_cgroup_environment();
+}
+
+/* A ring with a thread of its own, and one of ours that asks for something of that. */
+struct ring {
+	struct missing_page page;
+	pthread_t asker;
+	int fd;
+	int asker_tid;
+	int answered;
+};
+
+static int find_sqpoll_thread(void)
+{
+	glob_t names;
+	int tid = 0;
+	char name[32];
+	size_t i;
+
+	if (glob("/proc/self/task/*/comm", 0, NULL, &names))
+		return 0;
+	for (i = 0; i < names.gl_pathc; i++) {
+		int fd = open(names.gl_pathv[i], O_RDONLY | O_CLOEXEC);
+		ssize_t len = read(fd, name, sizeof(name) - 1);
+
+		close(fd);
+		if (len > 0 && !strncmp(name, "iou-sqp-", strlen("iou-sqp-")))
+			tid = atoi(names.gl_pathv[i] + strlen("/proc/self/task/"));
+	}
+	globfree(&names);
+	return tid;
+}
+
+static bool ring_open(struct task_work_target *skel, struct ring *ring, const char *who)
+{
+	struct io_uring_params params = { .flags = IORING_SETUP_SQPOLL };
+
+	memset(ring, 0, sizeof(*ring));
+	ring->page.fd = -1;
+	ring->fd = -1;
+	if (!have_or_skip(!access("/proc/sys/kernel/io_uring_disabled", F_OK), who,
+			  "CONFIG_IO_URING") || !have_missing_pages(who))
+		return false;
+	ring->fd = syscall(__NR_io_uring_setup, 1, &params);
+	if (!ASSERT_OK_FD(ring->fd, "ring") || !ASSERT_OK(missing_page_open(&ring->page), "page"))
+		return false;
+	skel->bss->user_ptr = ring->page.addr;
+	return ASSERT_TRUE(wait_for(skel->bss->target_tid = find_sqpoll_thread()), "its thread");
+}
+
+/* Neither number is changed, but the lock under which the thread works is taken. */
+static void *ask_ring(void *arg)
+{
+	__u32 limits[2] = {};
+	struct ring *ring = arg;
+
+	WRITE_ONCE(ring->asker_tid, syscall(__NR_gettid));
+	syscall(__NR_io_uring_register, ring->fd, IORING_REGISTER_IOWQ_MAX_WORKERS, limits, 2);
+	WRITE_ONCE(ring->answered, 1);
+	return NULL;
+}
+
+/* The thread sleeps in a callback; is it asked in vain? */
+static void ring_sleeps(struct task_work_target *skel, struct ring *ring, int mode)
+{
+	skel->bss->mode = mode;
+	ASSERT_OK(run(skel, schedule_sleep_in_target), "schedule");
+	/* What resumes it waits until it has something to do. */
+	syscall(__NR_io_uring_enter, ring->fd, 0, 0, IORING_ENTER_SQ_WAKEUP, NULL, 0);
+	ASSERT_TRUE(missing_page_faulted(&ring->page), "the callback sleeps");
+	ASSERT_OK(pthread_create(&ring->asker, NULL, ask_ring, ring), "thread that asks");
+}
+
+static void ring_wakes(struct task_work_target *skel, struct ring *ring)
+{
+	ASSERT_OK(missing_page_fill(&ring->page, ""), "fill page");
+	ASSERT_OK(pthread_join(ring->asker, NULL), "the thread that asks ends");
+	ASSERT_TRUE(ring->answered, "with an answer");
+	ASSERT_TRUE(wait_for(READ_ONCE(skel->bss->ran) == 1), "callback");
+}
+
+static void ring_close(struct ring *ring)
+{
+	missing_page_close(&ring->page);
+	if (ring->fd >= 0)
+		close(ring->fd);
+}
+
+/* The thread of a ring holds the lock of the ring meanwhile: who needs that waits. */
+static void test_sqpoll_is_resumed(struct task_work_target *skel)
+{
+	struct child asker;
+	struct ring ring;
+
+	if (!ring_open(skel, &ring, __func__))
+		goto out;
+	ring_sleeps(skel, &ring, MODE_RESUME);
+	ASSERT_TRUE(wait_for(asker.pid = READ_ONCE(ring.asker_tid)), "it asks");
+	ASSERT_TRUE(wait_for(child_state(&asker) == 'D'), "and waits for a lock");
+	ASSERT_FALSE(READ_ONCE(ring.answered), "no answer meanwhile");
+	ring_wakes(skel, &ring);
+out:
+	ring_close(&ring);
+}
+
+/* Not so if it is signalled. */
+static void test_sqpoll_is_signalled(struct task_work_target *skel)
+{
+	struct ring ring;
+
+	if (!ring_open(skel, &ring, __func__))
+		goto out;
+	ring_sleeps(skel, &ring, MODE_SIGNAL);
+	ASSERT_TRUE(wait_for(READ_ONCE(ring.answered)), "an answer meanwhile");
+	ring_wakes(skel, &ring);
+out:
+	ring_close(&ring);
+}
+
 /*
  * A signal on current from the entry of a system call that blocks: it never does, but
  * starts again, and the program signals it again.
@@ -256,6 +426,9 @@ static const struct {
 	{ "epoll_is_interrupted", test_epoll_is_interrupted },
 	{ "epoll_is_not_resumed", test_epoll_is_not_resumed },
 	{ "stopped", test_stopped },
+	{ "frozen", test_frozen },
+	{ "sqpoll_is_resumed", test_sqpoll_is_resumed },
+	{ "sqpoll_is_signalled", test_sqpoll_is_signalled },
 	{ "signal_in_syscall", test_signal_in_syscall },
 	{ "recycled", test_recycled },
 };

@@ -64,12 +64,25 @@ out:
 	sleeper_close(&sleeper);
 }
 
+/*
+ * A program may initialise one where a timer is being started. There to wait for Tasks
+ * Trace is a deadlock, as that starts a timer, too.
+ */
+static void test_init_refused(struct wq_delete *skel)
+{
+	ASSERT_OK(run_syscall_prog(bpf_program__fd(skel->progs.init_deleted)), "run");
+	ASSERT_EQ(skel->bss->ret_init, -ENOENT, "initialise what is deleted");
+	ASSERT_EQ(skel->bss->waits_for_tasks_trace, 0, "waits for Tasks Trace");
+	ASSERT_TRUE(wait_for(READ_ONCE(skel->bss->freed)), "freed in the end");
+}
+
 static const struct {
 	const char *name;
 	void (*test)(struct wq_delete *skel);
 } cases[] = {
 	{ "before_queued", test_before_queued },
 	{ "before_started", test_before_started },
+	{ "init_refused", test_init_refused },
 };
 
 void serial_test_wq_delete(void)

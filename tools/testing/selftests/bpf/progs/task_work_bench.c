@@ -66,6 +66,8 @@ long caller_ns;
 long latency_ns;
 __u64 scheduled_at;
 __u64 clock_ns;
+__u64 last_tick[MAX_CLOCKS];
+__u64 longest_ns;
 void *touched_addr;
 
 static int count(struct bpf_map *map, void *key, void *value)
@@ -197,6 +199,19 @@ SEC("perf_event")
 int in_nmi(void *ctx)
 {
 	count_error(on_current(0));
+	return 0;
+}
+
+/* An interrupt of a clock: it is late if interrupts were disabled when it was due. */
+SEC("perf_event")
+int on_tick(void *ctx)
+{
+	__u64 *last = &last_tick[bpf_get_smp_processor_id() & (MAX_CLOCKS - 1)];
+	__u64 now = bpf_ktime_get_ns();
+
+	if (*last && now - *last > longest_ns)
+		longest_ns = now - *last;
+	*last = now;
 	return 0;
 }
 

@@ -15,6 +15,9 @@ enum task_work_op {
 
 #define NR_BUSY 1000
 
+/* CPUs whose clock is watched, a power of two */
+#define MAX_CLOCKS 256
+
 /* Producers stay out of each other's cache lines. */
 #define SLOT_OF(producer) (8 * (producer))
 

@@ -32,6 +32,13 @@ struct {
 	__type(value, struct other_elem);
 } other_map SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} hash SEC(".maps");
+
 struct prefix {
 	__u32 len;
 	__u32 data;
@@ -108,6 +115,11 @@ __noinline int look_up_prefix(int len)
 __noinline int add_one(int number)
 {
 	return number + 1;
+}
+
+static long element_adds(struct bpf_map *map, void *key, void *value, void *ctx)
+{
+	return !!add_one(4);
 }
 
 __noinline int pin_task_twice(int unused)
@@ -229,6 +241,83 @@ int sleepable_program_may_not_read_under_rcu(void *ctx)
 	ret = read_user(0);
 	bpf_rcu_read_unlock();
 	return ret;
+}
+
+/* The helper holds RCU or a lock while it calls back, in whatever program. */
+static long element_reads(struct bpf_map *map, void *key, void *value, void *ctx)
+{
+	return !!read_user(0);
+}
+
+SEC("syscall")
+__failure __msg("helper call might sleep in a callback that may not")
+int sleepable_program_may_not_read_in_hash(void *ctx)
+{
+	return bpf_for_each_map_elem(&hash, element_reads, NULL, 0);
+}
+
+SEC("syscall")
+__failure __msg("helper call might sleep in a callback that may not")
+int nor_if_it_reads_elsewhere(void *ctx)
+{
+	return read_user(0) + bpf_for_each_map_elem(&hash, element_reads, NULL, 0);
+}
+
+SEC("syscall")
+__success
+int sleepable_program_reads_in_array(void *ctx)
+{
+	return bpf_for_each_map_elem(&map, element_reads, NULL, 0);
+}
+
+static int walks_hash(struct bpf_map *map, void *key, void *value)
+{
+	return bpf_for_each_map_elem(&hash, element_reads, NULL, 0);
+}
+
+SEC("raw_tp")
+__failure __msg("helper call might sleep in a callback that may not")
+int callback_may_not_read_in_hash(void *ctx)
+{
+	return schedule(walks_hash) + schedule(reads);
+}
+
+static long vma_reads(struct task_struct *task, struct vm_area_struct *vma, void *ctx)
+{
+	return !!read_user(0);
+}
+
+SEC("syscall")
+__failure __msg("helper call might sleep in a callback that may not")
+int sleepable_program_may_not_read_in_vma(void *ctx)
+{
+	return bpf_find_vma(bpf_get_current_task_btf(), 0, vma_reads, NULL, 0);
+}
+
+/* mmap_lock is not RCU. */
+static long vma_pins(struct task_struct *task, struct vm_area_struct *vma, void *ctx)
+{
+	return !!pin_task(0);
+}
+
+SEC("syscall")
+__failure __msg("R1 must be a rcu pointer")
+int sleepable_program_may_not_pin_in_vma(void *ctx)
+{
+	return bpf_find_vma(bpf_get_current_task_btf(), 0, vma_pins, NULL, 0);
+}
+
+static int adds_in_hash(struct bpf_map *map, void *key, void *value)
+{
+	return bpf_for_each_map_elem(&hash, element_adds, NULL, 0);
+}
+
+/* What is called only there is called by an async callback, too: see its use. */
+SEC("tc")
+__success
+int element_of_callback_adds(void *ctx)
+{
+	return schedule(adds_in_hash);
 }
 
 static int gets_retval(struct bpf_map *map, void *key, void *value)

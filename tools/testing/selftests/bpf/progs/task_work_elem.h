@@ -32,6 +32,9 @@ struct task_work_elem {
 	__u32 ran;
 };
 
+/* Contexts: BPF_TW_MAX_CANCELLED */
+#define MAX_CANCELLED	16384
+
 /* Maps that a test creates and watches: they have no id any more when they are freed. */
 #define WATCHED_NAME	"tw_watched"
 #define OTHER_NAME	"tw_other"

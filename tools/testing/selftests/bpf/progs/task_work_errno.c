@@ -69,6 +69,8 @@ int prog_refs;
 int in_schedule_tid;
 int ret_exiting;
 int ret_killed;
+int ret_dumping;
+int ret_crashing;
 int ret_unborn;
 int ret_newborn;
 __u32 ran_in;
@@ -262,6 +264,29 @@ int BPF_PROG(schedule_killed, int sig, struct kernel_siginfo *info, struct task_
 
 	if (slot && task->pid == pid && sig == 9 /* SIGKILL */)
 		ret_killed = schedule(task, slot);
+	return 0;
+}
+
+/* -ESRCH: a task that has taken the signal of which it dies, and is about to dump core. */
+SEC("?fentry/do_coredump")
+int BPF_PROG(schedule_dumping)
+{
+	struct errno_slot *slot = bpf_map_lookup_elem(&slots, &slot_nr);
+
+	if (slot && bpf_get_current_pid_tgid() >> 32 == pid)
+		ret_dumping = schedule(bpf_get_current_task_btf(), slot);
+	return 0;
+}
+
+/* 0: the last moment before. */
+SEC("tp_btf/signal_deliver")
+int BPF_PROG(schedule_crashing, int sig, struct kernel_siginfo *info, struct k_sigaction *ka)
+{
+	struct errno_slot *slot = bpf_map_lookup_elem(&slots, &slot_nr);
+
+	if (slot && current_tid() == pid && sig == 3 /* SIGQUIT */)
+		ret_crashing = bpf_task_work_schedule_signal(bpf_get_current_task_btf(),
+							     &slot->tw, &slots, count);
 	return 0;
 }
 

@@ -97,6 +97,18 @@ struct {
 };
 
 struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} hash SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_USER_RINGBUF);
+	__uint(max_entries, 4096);
+} user_ringbuf SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
@@ -106,6 +118,11 @@ struct {
 void bpf_rcu_read_lock(void)
 	__ksym;
 void bpf_rcu_read_unlock(void)
+	__ksym;
+
+struct bpf_key *bpf_lookup_user_key(__u32 serial, __u64 flags)
+	__ksym;
+void bpf_key_put(struct bpf_key *bkey)
 	__ksym;
 
 extern int bpf_wq_init(struct bpf_wq *wq, void *map, unsigned int flags) __ksym;
@@ -833,6 +850,142 @@ int callback_may_not_sleep_under_rcu(void *ctx)
 	return schedule(callback_sleeps_under_rcu);
 }
 
+/* Nor for what a helper calls back that holds RCU or a lock. */
+static long element_sleeps(struct bpf_map *map, void *key, void *value, void *ctx)
+{
+	return bpf_copy_from_user_str(buffer, sizeof(buffer), user_ptr, 0) < 0;
+}
+
+static int callback_walks_hash(struct bpf_map *map, void *key, void *value)
+{
+	return bpf_for_each_map_elem(&hash, element_sleeps, NULL, 0);
+}
+
+SEC("tc")
+__failure __msg("kfunc bpf_copy_from_user_str might sleep in a callback that may not")
+int callback_may_not_sleep_in_hash(void *ctx)
+{
+	return schedule(callback_walks_hash);
+}
+
+/* The walk of an array holds nothing. */
+static int callback_walks_array(struct bpf_map *map, void *key, void *value)
+{
+	return bpf_for_each_map_elem(&plain_map, element_sleeps, NULL, 0);
+}
+
+SEC("tc")
+__success
+int callback_may_sleep_in_array(void *ctx)
+{
+	return schedule(callback_walks_array);
+}
+
+static long vma_sleeps(struct task_struct *task, struct vm_area_struct *vma, void *ctx)
+{
+	return bpf_copy_from_user(buffer, sizeof(buffer), user_ptr) < 0;
+}
+
+static int callback_finds_vma(struct bpf_map *map, void *key, void *value)
+{
+	return bpf_find_vma(bpf_get_current_task_btf(), 0, vma_sleeps, NULL, 0);
+}
+
+SEC("raw_tp")
+__failure __msg("helper call might sleep in a callback that may not")
+int callback_may_not_sleep_in_vma(void *ctx)
+{
+	return schedule(callback_finds_vma);
+}
+
+/* When the helper has returned, the callback may sleep again, and between two of them. */
+static long element_does_nothing(struct bpf_map *map, void *key, void *value, void *ctx)
+{
+	return 0;
+}
+
+static int callback_walks_then_sleeps(struct bpf_map *map, void *key, void *value)
+{
+	bpf_for_each_map_elem(&hash, element_does_nothing, NULL, 0);
+	bpf_copy_from_user_str(buffer, sizeof(buffer), user_ptr, 0);
+	bpf_for_each_map_elem(&hash, element_does_nothing, NULL, 0);
+	return bpf_copy_from_user(buffer, sizeof(buffer), user_ptr);
+}
+
+SEC("raw_tp")
+__success
+int callback_may_sleep_after_hash(void *ctx)
+{
+	return schedule(callback_walks_then_sleeps);
+}
+
+static long round_sleeps(__u64 i, void *ctx)
+{
+	return bpf_copy_from_user_str(buffer, sizeof(buffer), user_ptr, 0) < 0;
+}
+
+static int callback_loops(struct bpf_map *map, void *key, void *value)
+{
+	return bpf_loop(3, round_sleeps, NULL, 0);
+}
+
+SEC("tc")
+__success
+int callback_may_sleep_in_loop(void *ctx)
+{
+	return schedule(callback_loops);
+}
+
+/* An inner callback is not freer than the one around it. */
+static long element_loops(struct bpf_map *map, void *key, void *value, void *ctx)
+{
+	return bpf_loop(3, round_sleeps, NULL, 0) < 0;
+}
+
+static int callback_loops_in_hash(struct bpf_map *map, void *key, void *value)
+{
+	return bpf_for_each_map_elem(&hash, element_loops, NULL, 0);
+}
+
+SEC("tc")
+__failure __msg("kfunc bpf_copy_from_user_str might sleep in a callback that may not")
+int callback_may_not_sleep_in_loop_in_hash(void *ctx)
+{
+	return schedule(callback_loops_in_hash);
+}
+
+/* One helper call that walks one map or the other: each is looked at. */
+static int callback_walks_either(struct bpf_map *map, void *key, void *value)
+{
+	void *either = number ? (void *)&plain_map : (void *)&hash;
+
+	return bpf_for_each_map_elem(either, element_sleeps, NULL, 0);
+}
+
+SEC("tc")
+__failure __msg("kfunc bpf_copy_from_user_str might sleep in a callback that may not")
+int callback_may_not_sleep_in_either(void *ctx)
+{
+	return schedule(callback_walks_either);
+}
+
+static long sample_sleeps(struct bpf_dynptr *sample, void *ctx)
+{
+	return bpf_copy_from_user_str(buffer, sizeof(buffer), user_ptr, 0) < 0;
+}
+
+static int callback_drains(struct bpf_map *map, void *key, void *value)
+{
+	return bpf_user_ringbuf_drain(&user_ringbuf, sample_sleeps, NULL, 0);
+}
+
+SEC("tc")
+__success
+int callback_may_sleep_in_drain(void *ctx)
+{
+	return schedule(callback_drains);
+}
+
 static int callback_returns_minus_one(struct bpf_map *map, void *key, void *value)
 {
 	return -1;
@@ -962,6 +1115,78 @@ __failure __msg("helper bpf_sys_bpf#{{[0-9]+}} can't be called from an async cal
 int callback_may_not_call_bpf(void *ctx)
 {
 	return schedule(callback_calls_bpf);
+}
+
+/* It puts a file descriptor of the BTF into the task. */
+static int callback_finds_btf(struct bpf_map *map, void *key, void *value)
+{
+	return bpf_btf_find_by_name_kind(buffer, sizeof(buffer), 0, 0);
+}
+
+SEC("syscall")
+__failure
+__msg("helper bpf_btf_find_by_name_kind#{{[0-9]+}} can't be called from an async callback")
+int callback_may_not_find_btf(void *ctx)
+{
+	return schedule(callback_finds_btf);
+}
+
+/* It asks whether the task may know the addresses of the kernel. */
+static int callback_finds_symbol(struct bpf_map *map, void *key, void *value)
+{
+	return bpf_kallsyms_lookup_name(buffer, sizeof(buffer), 0, &number);
+}
+
+SEC("syscall")
+__failure
+__msg("helper bpf_kallsyms_lookup_name#{{[0-9]+}} can't be called from an async callback")
+int callback_may_not_find_symbol(void *ctx)
+{
+	return schedule(callback_finds_symbol);
+}
+
+/* They take the socket's lock, and ask for capabilities, unless the program is running. */
+static int callback_sets_option(struct bpf_map *map, void *key, void *value)
+{
+	return bpf_setsockopt(value, 0, 0, buffer, sizeof(buffer));
+}
+
+SEC("cgroup/setsockopt")
+__failure __msg("helper bpf_setsockopt#{{[0-9]+}} can't be called from an async callback")
+int callback_may_not_set_option(void *ctx)
+{
+	schedule(callback_sets_option);
+	return 1;
+}
+
+static int callback_gets_option(struct bpf_map *map, void *key, void *value)
+{
+	return bpf_getsockopt(value, 0, 0, buffer, sizeof(buffer));
+}
+
+SEC("cgroup/setsockopt")
+__failure __msg("helper bpf_getsockopt#{{[0-9]+}} can't be called from an async callback")
+int callback_may_not_get_option(void *ctx)
+{
+	schedule(callback_gets_option);
+	return 1;
+}
+
+/* It may create a keyring in the credentials of the task. */
+static int callback_looks_up_key(struct bpf_map *map, void *key, void *value)
+{
+	struct bpf_key *found = bpf_lookup_user_key(1, 0);
+
+	if (found)
+		bpf_key_put(found);
+	return 0;
+}
+
+SEC("tp_btf/sys_enter")
+__failure __msg("kfunc bpf_lookup_user_key can't be called from an async callback")
+int callback_may_not_look_up_key(void *ctx)
+{
+	return schedule(callback_looks_up_key);
 }
 
 static int callback_asks_for_return(struct bpf_map *map, void *key, void *value)

@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /* What a program could do to the system if it were let. */
 #include "task_work_common.h"
+#include "task_work_hold.h"
+#include "../bpf_testmod/bpf_testmod_kfunc.h"
 
 char _license[] SEC("license") = "GPL";
+
+void bpf_preempt_disable(void) __ksym;
+void bpf_preempt_enable(void) __ksym;
 
 #define NR_MANY 512
 
@@ -40,6 +45,20 @@ struct {
 	__type(value, __u64[2]);
 } plain SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, __u64);
+} storage SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SOCKMAP);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} sockets SEC(".maps");
+
 /* Its memory comes from caches of its own; no program holds it. */
 struct inner {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -61,16 +80,23 @@ struct {
 /* set by the test */
 int nr_counted;
 int target_tid;
+int test_tid;
+int hold_interrupt;
 __u64 armed; /* 64 bits: a swap of 32 needs alu32 */
 int stop;
 
 /* read by the test */
 int ran;
 int ret_last;
+int ret_dying;
 int ret_many;
 int preempt_count_seen;
 int deleted;
+int accepted;
+int refused;
 int walks;
+int looked_at;
+int looked_at_first;
 void *inner_addr;
 int inner_freed;
 struct bpf_task_work *slot_addr;
@@ -105,6 +131,15 @@ SEC("syscall")
 int schedule_each_other(void *ctx)
 {
 	return schedule_in_pair(0, schedule_other);
+}
+
+/* In the last moment in which it is accepted: SIGKILL is not pending any more. */
+SEC("tp_btf/signal_deliver")
+int BPF_PROG(schedule_dying, int sig, struct kernel_siginfo *info, struct k_sigaction *ka)
+{
+	if (current_tid() == target_tid && sig == 9 /* SIGKILL */)
+		ret_dying = schedule_in_pair(0, schedule_other);
+	return 0;
 }
 
 static int count(struct bpf_map *map, void *key, void *value)
@@ -162,6 +197,26 @@ int delete_in_interrupt(void *ctx)
 	preempt_count_seen = preempt_count();
 	delete_all();
 	armed = 0;
+	return 0;
+}
+
+SEC("syscall")
+int delete_many(void *ctx)
+{
+	delete_all();
+	return 0;
+}
+
+SEC("syscall")
+int delete_half(void *ctx)
+{
+	int i;
+
+	bpf_for(i, 0, NR_MANY / 2) {
+		__u32 key = 2 * i;
+
+		bpf_map_delete_elem(&many, &key);
+	}
 	return 0;
 }
 
@@ -276,6 +331,78 @@ int count_in_nmi(void *ctx)
 	return 0;
 }
 
+static int insert_schedule_delete(struct task_struct *task)
+{
+	__u32 zero = 0;
+	struct elem *elem;
+	int err;
+
+	if (update(zero, BPF_ANY))
+		return -E2BIG;
+	elem = bpf_map_lookup_elem(&many, &zero);
+	if (!elem)
+		return -ENOENT;
+	err = bpf_task_work_schedule_resume(task, &elem->tw, &many, count);
+	bpf_map_delete_elem(&many, &zero);
+	return err;
+}
+
+/* Where preemption is disabled no grace period ends, and no memory comes back. */
+SEC("syscall")
+int cancel_many(void *ctx)
+{
+	struct task_struct *task = bpf_task_from_pid(target_tid);
+	int i;
+
+	if (!task)
+		return -ESRCH;
+	bpf_preempt_disable();
+	bpf_for(i, 0, 2 * MAX_CANCELLED) {
+		int err = insert_schedule_delete(task);
+
+		accepted += !err;
+		refused += err == -ENOMEM;
+		if (err)
+			ret_many = err;
+	}
+	bpf_preempt_enable();
+	bpf_task_release(task);
+	return 0;
+}
+
+/* Called for each work of the list, in the walk, with interrupts disabled. */
+SEC("fentry/bpf_task_work_is_freed")
+int BPF_PROG(interrupt_walk)
+{
+	struct task_struct *task;
+	struct elem *elem;
+	__u32 one = 1;
+
+	/* The first one asks for an interrupt, to hand work to a third task. */
+	if (__sync_fetch_and_add(&looked_at, 1))
+		return 0;
+	task = bpf_task_from_pid(test_tid);
+	if (!task)
+		return 0;
+	elem = bpf_map_lookup_elem(&pair, &one);
+	if (elem)
+		ret_last = bpf_task_work_schedule_resume(task, &elem->tw, &pair, count);
+	bpf_task_release(task);
+	return 0;
+}
+
+/* It comes as soon as interrupts are enabled. */
+SEC("fentry/bpf_task_work_irq")
+int BPF_PROG(see_interrupt)
+{
+	if (!looked_at || looked_at_first)
+		return 0;
+	looked_at_first = looked_at;
+	if (hold_interrupt)
+		wait_for_test();
+	return 0;
+}
+
 SEC("fentry/task_work_cancel_all")
 int BPF_PROG(count_walks, struct task_struct *task)
 {
@@ -367,5 +494,152 @@ int read_elem(struct bpf_iter__bpf_map_elem *ctx)
 
 	if (value)
 		ret_last = value[1];
+	return 0;
+}
+
+SEC("iter/bpf_map_elem")
+int read_first(struct bpf_iter__bpf_map_elem *ctx)
+{
+	__u64 *value = ctx->value;
+
+	if (value)
+		ret_last = value[0];
+	return 0;
+}
+
+SEC("iter/bpf_map_elem")
+int read_behind_elem(struct bpf_iter__bpf_map_elem *ctx)
+{
+	__u64 *value = ctx->value;
+
+	if (value)
+		ret_last = value[8];
+	return 0;
+}
+
+SEC("iter/bpf_map_elem")
+int read_behind_key(struct bpf_iter__bpf_map_elem *ctx)
+{
+	__u32 *key = ctx->key;
+
+	if (key)
+		ret_last = key[1];
+	return 0;
+}
+
+SEC("iter.s/bpf_map_elem")
+int read_elem_sleepable(struct bpf_iter__bpf_map_elem *ctx)
+{
+	return 0;
+}
+
+SEC("iter/bpf_sk_storage_map")
+int read_storage(struct bpf_iter__bpf_sk_storage_map *ctx)
+{
+	__u64 *value = ctx->value;
+
+	if (value)
+		ret_last = value[0];
+	return 0;
+}
+
+SEC("iter/bpf_sk_storage_map")
+int read_storage_again(struct bpf_iter__bpf_sk_storage_map *ctx)
+{
+	__u64 *value = ctx->value;
+
+	if (value)
+		ret_last = value[0] + 1;
+	return 0;
+}
+
+SEC("iter/bpf_sk_storage_map")
+int read_behind_storage(struct bpf_iter__bpf_sk_storage_map *ctx)
+{
+	__u64 *value = ctx->value;
+
+	if (value)
+		ret_last = value[1];
+	return 0;
+}
+
+SEC("iter/sockmap")
+int read_socket_key(struct bpf_iter__sockmap *ctx)
+{
+	__u32 *key = ctx->key;
+
+	if (key)
+		ret_last = key[0];
+	return 0;
+}
+
+SEC("iter/sockmap")
+int read_behind_socket_key(struct bpf_iter__sockmap *ctx)
+{
+	__u32 *key = ctx->key;
+
+	if (key)
+		ret_last = key[1];
+	return 0;
+}
+
+SEC("iter/bpf_map_elem")
+int read_elem_with_kfunc(struct bpf_iter__bpf_map_elem *ctx)
+{
+	__u64 *value = ctx->value;
+
+	if (value)
+		ret_last = bpf_kfunc_call_test_read_mem(value + 1);
+	return 0;
+}
+
+SEC("iter/bpf_map_elem")
+int read_elem_with_kfunc_len(struct bpf_iter__bpf_map_elem *ctx)
+{
+	__u64 *value = ctx->value;
+
+	if (value)
+		ret_last = bpf_kfunc_call_test_read_mem_len(value, 16);
+	return 0;
+}
+
+SEC("iter/bpf_map_elem")
+int write_elem_with_kfunc(struct bpf_iter__bpf_map_elem *ctx)
+{
+	void *value = ctx->value;
+
+	if (value)
+		bpf_kfunc_call_test_mem_len_pass1(value, 8);
+	return 0;
+}
+
+static __noinline __u64 read_u64(const __u64 *p)
+{
+	return *p;
+}
+
+SEC("iter/bpf_map_elem")
+int read_elem_with_static(struct bpf_iter__bpf_map_elem *ctx)
+{
+	__u64 *value = ctx->value;
+
+	if (value)
+		ret_last = read_u64(value + 1);
+	return 0;
+}
+
+/* An extension may replace it by one that writes, whatever its type says. */
+__noinline int read_global(const __u64 *p)
+{
+	return p ? *p : 0;
+}
+
+SEC("iter/bpf_map_elem")
+int read_elem_with_global(struct bpf_iter__bpf_map_elem *ctx)
+{
+	__u64 *value = ctx->value;
+
+	if (value)
+		ret_last = read_global(value + 1);
 	return 0;
 }

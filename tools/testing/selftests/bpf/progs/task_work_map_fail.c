@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Maps that can't hold the field. To their creation it is plain memory, and the
- * program that tries to schedule from there is told what is wrong with the map.
+ * Maps that can't hold the field. Their creation with its type fails, and libbpf then
+ * creates those that can do without BTF so. A program that schedules from one is told
+ * what is wrong with the map.
  */
 #include "task_work_common.h"
 #include "task_work_messages.h"
@@ -33,12 +34,18 @@ struct {					\
 MAP(percpu_hash, PERCPU_HASH, 0, struct elem);
 MAP(lru_percpu_hash, LRU_PERCPU_HASH, 0, struct elem);
 MAP(percpu_array, PERCPU_ARRAY, 0, struct elem);
+
+/* These can't do without BTF: other memory stands where a program thinks the field is. */
+struct other {
+	__u64 memory;
+};
+
 #define STORAGE(name, kind)			\
 struct {					\
 	__uint(type, BPF_MAP_TYPE_##kind);	\
 	__uint(map_flags, BPF_F_NO_PREALLOC);	\
 	__type(key, int);			\
-	__type(value, struct elem);		\
+	__type(value, struct other);		\
 } name SEC(".maps")
 
 STORAGE(task_storage, TASK_STORAGE);

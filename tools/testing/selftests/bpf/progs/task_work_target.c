@@ -80,6 +80,20 @@ int schedule_sleeper(void *ctx)
 	return schedule(bpf_get_current_task_btf(), sleep_between);
 }
 
+/* The thread shares the page with the test. */
+SEC("syscall")
+int schedule_sleep_in_target(void *ctx)
+{
+	struct task_struct *task = bpf_task_from_pid(target_tid);
+	int err;
+
+	if (!task)
+		return -ESRCH;
+	err = schedule(task, sleep_between);
+	bpf_task_release(task);
+	return err;
+}
+
 /* On its way into the system call, each time. */
 SEC("tp_btf/sys_enter")
 int BPF_PROG(signal_in_syscall, struct pt_regs *regs, long nr)

@@ -10,6 +10,9 @@
 
 char _license[] SEC("license") = "GPL";
 
+void bpf_rcu_read_lock(void) __ksym;
+void bpf_rcu_read_unlock(void) __ksym;
+
 struct elem {
 	struct bpf_wq wq;
 };
@@ -34,6 +37,9 @@ int freed;
 int ran;
 int queued = -1;
 int ret_start;
+int ret_init;
+int in_init;
+int waits_for_tasks_trace;
 
 static int count(void *map, int *key, void *value)
 {
@@ -79,6 +85,30 @@ int sleep_and_start(void *ctx)
 	return 0;
 }
 
+/* What the initialisation has made is taken back, as the element is deleted. */
+SEC("syscall")
+int init_deleted(void *ctx)
+{
+	char value[sizeof(struct elem)] = {};
+	struct elem *elem;
+	__u32 key = 1;
+
+	elems_addr = &elems;
+	starter_tid = bpf_get_current_pid_tgid();
+	if (bpf_map_update_elem(&elems, &key, &value, BPF_ANY))
+		return -ENOMEM;
+	elem = bpf_map_lookup_elem(&elems, &key);
+	if (!elem || bpf_map_delete_elem(&elems, &key))
+		return -ENOENT;
+	/* Or what it leaves to RCU might be done here, too, in an interrupt. */
+	bpf_rcu_read_lock();
+	in_init = 1;
+	ret_init = bpf_wq_init(&elem->wq, &elems, 0);
+	in_init = 0;
+	bpf_rcu_read_unlock();
+	return 0;
+}
+
 static bool is_ours(struct bpf_work *work)
 {
 	return BPF_CORE_READ(work, cb.map) == elems_addr;
@@ -121,5 +151,14 @@ int BPF_PROG(note_freed, struct callback_head *rcu)
 {
 	if (is_ours(container_of(rcu, struct bpf_work, cb.rcu)))
 		__sync_fetch_and_add(&freed, 1);
+	return 0;
+}
+
+SEC("fentry/call_rcu_tasks_trace")
+int BPF_PROG(note_tasks_trace, struct callback_head *rcu)
+{
+	if (in_init && (__u32)bpf_get_current_pid_tgid() == starter_tid &&
+	    is_ours(container_of(rcu, struct bpf_work, cb.rcu)))
+		__sync_fetch_and_add(&waits_for_tasks_trace, 1);
 	return 0;
 }
