@@ -378,8 +378,11 @@ int BPF_PROG(interrupt_walk)
 	struct elem *elem;
 	__u32 one = 1;
 
-	/* The first one asks for an interrupt, to hand work to a third task. */
-	if (__sync_fetch_and_add(&looked_at, 1))
+	/*
+	 * There is one walk at a time. The first work asks for an interrupt, to hand work to a
+	 * third task.
+	 */
+	if (looked_at++)
 		return 0;
 	task = bpf_task_from_pid(test_tid);
 	if (!task)
