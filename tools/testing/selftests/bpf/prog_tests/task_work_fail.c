@@ -36,6 +36,7 @@ static int load_extension_of(int prog_fd, char *log, size_t log_size)
 
 	if (!skel)
 		return -errno;
+	bpf_program__set_autoload(skel->progs.add_two, true);
 	bpf_program__set_log_buf(skel->progs.add_two, log, log_size);
 	err = bpf_program__set_attach_target(skel->progs.add_two, prog_fd, "add_one") ?:
 	      task_work_extension__load(skel);

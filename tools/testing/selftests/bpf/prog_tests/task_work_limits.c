@@ -5,6 +5,7 @@
 #include <linux/io_uring.h>
 #include <poll.h>
 #include <sys/wait.h>
+#include "task_work_extension.skel.h"
 #include "task_work_limits.skel.h"
 
 #define ENOUGH		1000
@@ -426,6 +427,9 @@ static void test_iterator(struct task_work_limits *skel)
 	ASSERT_EQ(attach_iter(skel->progs.write_elem, skel->maps.pair), -EACCES, "write");
 	ASSERT_EQ(attach_iter(skel->progs.write_elem_with_helper, skel->maps.pair), -EACCES,
 		  "write by a helper");
+	ASSERT_EQ(attach_iter(skel->progs.print_to_elem, skel->maps.pair), -EACCES, "print");
+	ASSERT_EQ(attach_iter(skel->progs.print_btf_to_elem, skel->maps.pair), -EACCES,
+		  "print a type");
 	ASSERT_OK(attach_iter(skel->progs.read_elem, skel->maps.pair), "read");
 	ASSERT_OK(attach_iter(skel->progs.write_elem, skel->maps.plain), "write another map");
 }
@@ -441,10 +445,71 @@ static void test_iterator_hands_on(struct task_work_limits *skel)
 	ASSERT_OK(attach_iter(skel->progs.read_elem_with_static, map), "to a static function");
 	ASSERT_EQ(attach_iter(skel->progs.write_elem_with_kfunc, map), -EACCES,
 		  "to a kfunc that may write");
-	ASSERT_EQ(attach_iter(skel->progs.read_elem_with_global, map), -EACCES,
-		  "to a function that can be replaced");
 	ASSERT_OK(attach_iter(skel->progs.write_elem_with_kfunc, plain), "write another map");
-	ASSERT_OK(attach_iter(skel->progs.read_elem_with_global, plain), "of another map");
+}
+
+/* A global function is verified by itself, but for what it is handed. */
+static void test_iterator_calls_global(struct task_work_limits *skel)
+{
+	struct bpf_map *map = skel->maps.pair, *plain = skel->maps.plain;
+
+	ASSERT_OK(attach_iter(skel->progs.read_elem_with_global, map), "that reads");
+	ASSERT_OK(attach_iter(skel->progs.report_elem_with_global, map), "that reports");
+	ASSERT_OK(attach_iter(skel->progs.read_elem_and_write_own, map), "that writes its own");
+	ASSERT_EQ(attach_iter(skel->progs.write_elem_with_global, map), -EACCES, "that writes");
+	ASSERT_EQ(attach_iter(skel->progs.write_elem_with_globals_helper, map), -EACCES,
+		  "that writes by a helper");
+	ASSERT_EQ(attach_iter(skel->progs.write_elem_with_two_globals, map), -EACCES,
+		  "that calls one that writes");
+	ASSERT_EQ(attach_iter(skel->progs.write_elem_and_own, map), -EACCES,
+		  "that writes other memory, too");
+	ASSERT_OK(attach_iter(skel->progs.write_elem_with_two_globals, plain), "write another map");
+}
+
+/* The map of its value is not known: any kernel pointer may be in it. */
+static void test_iterator_other_fields(struct task_work_limits *skel)
+{
+	struct bpf_map *map = skel->maps.pinned;
+
+	ASSERT_EQ(attach_iter(skel->progs.write_elem, map), -EACCES, "write a kptr");
+	ASSERT_OK(attach_iter(skel->progs.read_elem, map), "read beside a kptr");
+	map = skel->maps.pinned_storage;
+	ASSERT_EQ(attach_iter(skel->progs.write_storage, map), -EACCES, "write a socket's kptr");
+	ASSERT_OK(attach_iter(skel->progs.read_storage, map), "read a socket's value");
+	ASSERT_OK(attach_iter(skel->progs.write_storage, skel->maps.storage),
+		  "write a socket's plain value");
+}
+
+/* What is tail called is handed the value, too, and is compared with no map. */
+static void test_iterator_tail_call(struct task_work_limits *skel)
+{
+	ASSERT_EQ(attach_iter(skel->progs.tail_call, skel->maps.pair), -EACCES, "of a value");
+	ASSERT_EQ(attach_iter(skel->progs.tail_call, skel->maps.plain), -EACCES,
+		  "of a plain value");
+	ASSERT_EQ(attach_iter(skel->progs.tail_call_of_storage, skel->maps.storage), -EACCES,
+		  "of a socket's value");
+	ASSERT_EQ(attach_iter(skel->progs.tail_call_of_sockmap, skel->maps.sockets), -EACCES,
+		  "of a socket's key");
+}
+
+/* It could write what the function has only read when the iterator was attached. */
+static void test_iterator_extension(struct task_work_limits *skel)
+{
+	int fd = bpf_program__fd(skel->progs.read_elem_with_named);
+	struct task_work_extension *ext = task_work_extension__open();
+	struct bpf_link *link = NULL;
+
+	if (!ASSERT_OK_PTR(ext, "open"))
+		return;
+	bpf_program__set_autoload(ext->progs.read_first, true);
+	ASSERT_OK(bpf_program__set_attach_target(ext->progs.read_first, fd,
+						 "bpf_iter_bpf_map_elem"), "set target");
+	if (ASSERT_OK(task_work_extension__load(ext), "load")) {
+		link = bpf_program__attach_trace(ext->progs.read_first);
+		ASSERT_EQ(libbpf_get_error(link), -EINVAL, "attach");
+	}
+	bpf_link__destroy(link);
+	task_work_extension__destroy(ext);
 }
 
 static __u32 prog_of_link(struct bpf_link *link)
@@ -512,6 +577,10 @@ static const struct {
 	{ "iterator", test_iterator },
 	{ "iterator_update", test_iterator_update },
 	{ "iterator_hands_on", test_iterator_hands_on },
+	{ "iterator_calls_global", test_iterator_calls_global },
+	{ "iterator_extension", test_iterator_extension },
+	{ "iterator_tail_call", test_iterator_tail_call },
+	{ "iterator_other_fields", test_iterator_other_fields },
 	{ "replace_in_nmi", test_replace_in_nmi },
 	{ "count_in_nmi", test_count_in_nmi },
 };

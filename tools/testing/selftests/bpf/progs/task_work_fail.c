@@ -1276,3 +1276,16 @@ int wq_map_without_field(void *ctx)
 		bpf_wq_init(value, &plain_map, 0);
 	return 0;
 }
+
+__noinline int read_global(const __u32 *p)
+{
+	return p ? *p : 0;
+}
+
+/* A global function may write whatever it takes: the type is no promise. */
+SEC("iter/bpf_map_elem")
+__failure __msg("R1 cannot write into rdonly_buf")
+int key_for_global(struct bpf_iter__bpf_map_elem *ctx)
+{
+	return ctx->key ? read_global(ctx->key) : 0;
+}
