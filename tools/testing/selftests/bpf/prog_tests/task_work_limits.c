@@ -430,6 +430,8 @@ static void test_iterator(struct task_work_limits *skel)
 	ASSERT_EQ(attach_iter(skel->progs.print_to_elem, skel->maps.pair), -EACCES, "print");
 	ASSERT_EQ(attach_iter(skel->progs.print_btf_to_elem, skel->maps.pair), -EACCES,
 		  "print a type");
+	ASSERT_EQ(attach_iter(skel->progs.pop_to_elem, skel->maps.pair), -EACCES,
+		  "copy from a queue");
 	ASSERT_OK(attach_iter(skel->progs.read_elem, skel->maps.pair), "read");
 	ASSERT_OK(attach_iter(skel->progs.write_elem, skel->maps.plain), "write another map");
 }
@@ -463,6 +465,11 @@ static void test_iterator_calls_global(struct task_work_limits *skel)
 		  "that calls one that writes");
 	ASSERT_EQ(attach_iter(skel->progs.write_elem_and_own, map), -EACCES,
 		  "that writes other memory, too");
+	ASSERT_EQ(attach_iter(skel->progs.write_elem_with_static, map), -EACCES,
+		  "that calls a static one that writes");
+	ASSERT_EQ(attach_iter(skel->progs.write_elem_or_own, map), -EACCES, "by the same call");
+	ASSERT_EQ(attach_iter(skel->progs.write_own_or_elem, map), -EACCES,
+		  "by the same call, the other way round");
 	ASSERT_OK(attach_iter(skel->progs.write_elem_with_two_globals, plain), "write another map");
 }
 
@@ -473,6 +480,11 @@ static void test_iterator_other_fields(struct task_work_limits *skel)
 
 	ASSERT_EQ(attach_iter(skel->progs.write_elem, map), -EACCES, "write a kptr");
 	ASSERT_OK(attach_iter(skel->progs.read_elem, map), "read beside a kptr");
+	ASSERT_EQ(attach_iter(skel->progs.write_elem, skel->maps.locked), -EACCES,
+		  "write a lock");
+	ASSERT_EQ(attach_iter(skel->progs.write_elem, skel->maps.constant), -EACCES,
+		  "write a constant");
+	ASSERT_OK(attach_iter(skel->progs.write_elem, skel->maps.pinned_percpu), "write a copy");
 	map = skel->maps.pinned_storage;
 	ASSERT_EQ(attach_iter(skel->progs.write_storage, map), -EACCES, "write a socket's kptr");
 	ASSERT_OK(attach_iter(skel->progs.read_storage, map), "read a socket's value");
@@ -598,6 +610,9 @@ void serial_test_task_work_limits(void)
 			return;
 		skel->bss->nr_counted = COUNTED_PER_CPU * libbpf_num_possible_cpus();
 		bpf_map__set_max_entries(skel->maps.counted, skel->bss->nr_counted);
+		/* Let the verifier compare states at each of their instructions. */
+		bpf_program__set_flags(skel->progs.write_elem_or_own, BPF_F_TEST_STATE_FREQ);
+		bpf_program__set_flags(skel->progs.write_own_or_elem, BPF_F_TEST_STATE_FREQ);
 		if (ASSERT_OK(task_work_limits__load(skel), "load"))
 			cases[i].test(skel);
 		task_work_limits__destroy(skel);

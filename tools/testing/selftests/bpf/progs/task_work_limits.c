@@ -72,6 +72,34 @@ struct {
 } pinned_storage SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct held);
+} pinned_percpu SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct { struct bpf_spin_lock lock; __u64 data; });
+} locked SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_RDONLY_PROG);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64[2]);
+} constant SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, 1);
+	__type(value, __u64);
+} queue SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
@@ -685,16 +713,28 @@ __noinline int hand_on_global(const __u64 *p)
 	return write_global(p);
 }
 
+struct pair_of_u64 {
+	__u64 first, second;
+};
+
+static __noinline void write_second(struct pair_of_u64 *pair)
+{
+	pair->second = 42;
+}
+
+__noinline int write_second_global(struct pair_of_u64 *pair)
+{
+	if (pair)
+		write_second(pair);
+	return 0;
+}
+
 __noinline int add_global(const __u64 *p, __u64 *sum)
 {
 	if (p && sum)
 		*sum += *p;
 	return 0;
 }
-
-struct pair_of_u64 {
-	__u64 first, second;
-};
 
 /* Named like the function of an iterator, or no extension of it is loaded. */
 __noinline int bpf_iter_bpf_map_elem(const struct pair_of_u64 *p)
@@ -775,6 +815,49 @@ int write_elem_and_own(struct bpf_iter__bpf_map_elem *ctx)
 	write_global(&own);
 	if (value)
 		hand_on_global(value);
+	return 0;
+}
+
+/* One call, and two kinds of memory: the verifier comes with either one first. */
+SEC("iter/bpf_map_elem")
+int write_elem_or_own(struct bpf_iter__bpf_map_elem *ctx)
+{
+	__u64 own = 0, *value = ctx->value;
+
+	if (!value || ctx->meta->seq_num)
+		value = &own;
+	write_global(value);
+	return 0;
+}
+
+SEC("iter/bpf_map_elem")
+int write_own_or_elem(struct bpf_iter__bpf_map_elem *ctx)
+{
+	__u64 own = 0, *value = ctx->value, *p = &own;
+
+	if (value && ctx->meta->seq_num)
+		p = value;
+	write_global(p);
+	return 0;
+}
+
+SEC("iter/bpf_map_elem")
+int write_elem_with_static(struct bpf_iter__bpf_map_elem *ctx)
+{
+	void *value = ctx->value;
+
+	if (value)
+		write_second_global(value);
+	return 0;
+}
+
+SEC("iter/bpf_map_elem")
+int pop_to_elem(struct bpf_iter__bpf_map_elem *ctx)
+{
+	void *value = ctx->value;
+
+	if (value)
+		bpf_map_pop_elem(&queue, value);
 	return 0;
 }
 
