@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-# BPF task work for Linux 6.12: build, boot, test. `make help` says what there is.
+# BPF task work: build, boot, test. `make help` says what there is.
 
 V ?= default
 J ?= $(shell nproc)
@@ -15,8 +15,12 @@ JSON ?=
 JUNIT ?=
 FLAVOUR ?= cloud-amd64
 RUNNER ?= test_progs
-# The tests of the series.
-TESTS := task_work,wq_delete
+# The kernel that the series is for, and one series of several (a heading of patches/BASE/series): each is built in a directory of
+# its own. patches/where knows what there is.
+override BASE := $(shell BASE='$(BASE)' SERIES='$(SERIES)' bash -c '. patches/where && echo $$BASE')
+$(if $(BASE),,$(error patches/ has no such series))
+export BASE SERIES
+BUILD := build/$(BASE)$(addprefix -,$(SERIES))
 
 # What is given to this make is not for the kernel's, to which M= is a directory of modules.
 MAKEOVERRIDES :=
@@ -34,22 +38,22 @@ export LLVM := $(shell sed -n 's/^\# LLVM=//p' $(FRAGMENTS))
 # and with the variables of its lines like: # make KCSAN_SANITIZE=n
 KERNEL_MAKE := $(shell sed -n 's/^\# make //p' $(FRAGMENTS))
 
-LINUX     := $(CURDIR)/build/linux
-O         := $(CURDIR)/build/$(V)
+LINUX     := $(CURDIR)/$(BUILD)/linux
+O         := $(CURDIR)/$(BUILD)/$(V)
 IMAGE     := $(O)/arch/x86/boot/bzImage
 SELFTESTS := $(O)/selftests
 TASKPROF  := $(O)/taskprof
-MAINLINE  := $(CURDIR)/build/mainline
-DEB       := $(CURDIR)/build/deb/$(FLAVOUR)
+MAINLINE  := $(CURDIR)/$(BUILD)/mainline
+DEB       := $(CURDIR)/$(BUILD)/deb/$(FLAVOUR)
 DEB_OBJECTS := $(if $(filter vm,$(FLAVOUR)),$(O),$(DEB)/objects)
 CLANG     := clang-19
 STRIP     := llvm-strip-19
 
 # What Debian 12 and 13 call what the build and the guest need. SRC= is a kernel source of your own.
-PACKAGES  := $(if $(SRC),,$(shell awk '$$1 == "package" { print $$2 }' base)) bc bison busybox-static clang-19 flex gcc git \
+PACKAGES  := $(if $(SRC),,$(shell awk '$$1 == "package" { print $$2 }' patches/$(BASE)/base)) bc bison busybox-static clang-19 flex gcc git \
 	     libc6-dev libelf-dev $(if $(LLVM),lld$(LLVM)) llvm-19 make pahole patch python3 qemu-system-x86 rsync xz-utils zlib1g-dev
 # What else the kernel's own packaging needs.
-PACKAGERS := cpio debhelper dpkg-dev kmod libssl-dev openssl $(if $(filter vm,$(FLAVOUR)),,linux-config-6.12)
+PACKAGERS := cpio debhelper dpkg-dev kmod libssl-dev openssl $(if $(filter vm,$(FLAVOUR)),,linux-config-$(BASE))
 CHECKERS  := perl python3-git python3-ply shellcheck sparse
 SPHINX    := graphviz perl python3-sphinx
 export SRC
@@ -58,13 +62,14 @@ export SRC
 .PHONY: help demo test test-all test-kernels install-headers bench torture model mutants shell run apply refresh check plot mainline series packages source config kernel selftests bench-selftests taskprof htmldocs check-base quilt deb test-deb
 
 help: ## this list
-	@echo "BPF task work for Linux 6.12. Targets:"
+	@echo "BPF task work for Linux $(BASE). Targets:"
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 12
-	@echo "V=variant of the kernel ($(VARIANTS)), J=jobs ($(J)), SRC=kernel source (a tarball or a directory)."
+	@echo "V=variant of the kernel ($(VARIANTS)), J=jobs ($(J)), SRC=kernel source (a tarball or a directory),"
+	@echo "SERIES=only up to this one ($(shell sed -n 's/^\[\(.*\)\]$$/\1/p' patches/$(BASE)/series)), BASE=kernel ($(notdir $(patsubst %/base,%,$(wildcard patches/*/base))))."
 
-demo: taskprof ## the main job, from nothing: profile short-lived processes, count what the callback recovers, draw build/demo.svg
+demo: taskprof ## the main job, from nothing: profile short-lived processes, count what the callback recovers, draw demo.svg
 	@vm/packages libdevel-nytprof-perl
-	@vm/demo $(IMAGE) $(TASKPROF) build
+	@vm/demo $(IMAGE) $(TASKPROF) $(BUILD)
 
 test: selftests ## the tests, from nothing; T=task_work only some; RUNNER=test_progs-no_alu32; JSON=file, JUNIT=file: results for machines
 	@$(if $(JUNIT),vm/packages python3-junitparser)
@@ -73,7 +78,7 @@ test: selftests ## the tests, from nothing; T=task_work only some; RUNNER=test_p
 test-all: ## the tests on every variant of the kernel, and a table
 	@MAKE='$(MAKE)' vm/test-all $(VARIANTS)
 
-test-kernels: selftests taskprof ## the header on our kernel and on the distribution's of 6.12, 6.18, 6.19 and 7.x, and a table
+test-kernels: selftests taskprof ## the header on our kernel and on the distribution's, old and new (vm/KERNELS), and a table
 	@MAKE='$(MAKE)' CLANG=$(CLANG) vm/test-kernels $(O) $(TASKPROF)
 
 bench: bench-selftests $(filter mainline,$(VS)) ## what task work costs, counted in instructions if emulated; VS=image: on that kernel, too; VS=mainline
@@ -99,9 +104,9 @@ shell: selftests taskprof ## a prompt in the guest
 run: selftests taskprof ## one command in the guest: CMD='uname -a'
 	@vm/run -i $(IMAGE) -f $(SELFTESTS)/guest:/selftests -f $(TASKPROF)/taskprof -f $(TASKPROF)/workload -- sh -c '$(subst ','\'',$(CMD))'
 
-apply: source ## the series -> commits in build/linux
+apply: source ## the series -> commits in a kernel tree, build/BASE/linux
 
-refresh: packages ## commits in build/linux -> the series
+refresh: packages ## commits in that tree -> the series
 	@patches/refresh
 
 check: source ## round trip, checkpatch, sparse, warnings, kernel-doc, shellcheck, each step builds
@@ -111,9 +116,9 @@ check: source ## round trip, checkpatch, sparse, warnings, kernel-doc, shellchec
 htmldocs: source ## Documentation/bpf as web pages; a warning that the base does not give fails
 	@vm/packages $(SPHINX)
 	@vm/stage htmldocs patches/htmldocs
-	@tail -n 3 build/log
+	@tail -n 3 $(BUILD)/log
 
-check-base: source ## the series on each 6.12 source package of Debian's archive, with no fuzz; oldest and newest compiled
+check-base: source ## the series on each source package of its kernel in Debian's archive, with no fuzz; oldest and newest compiled
 	@vm/packages quilt
 	@J=$(J) patches/check-base $(FRAGMENTS)
 
@@ -121,29 +126,30 @@ plot: ## draw what make bench VS=mainline found, in Documentation/bpf
 	@vm/packages gnuplot-nox
 	@vm/plot $(O)/bench/ours.figures $(O)/bench/theirs.figures "$$(sed -n 's/^kernel: //p' $(O)/bench/theirs.log 2>/dev/null)" Documentation/bpf
 
-mainline: packages ## a kernel that has task work of its own, with our configuration, in build/mainline
+mainline: packages ## a kernel that has task work of its own, with our configuration, in build/BASE/mainline
 	@J=$(J) vm/stage mainline vm/mainline $(MAINLINE) $(FRAGMENTS)
 
-series: source ## the whole series as mails for git am, in build/series
-	@patches/mail build/series
+series: source ## the mails of each series for git am, with cover letters and what checkpatch says, in build/BASE/series
+	@vm/packages $(CHECKERS)
+	@patches/mail $(BUILD)/series
 
-quilt: source ## the series as debian/patches of a Debian source package, in DESTDIR (build/quilt)
-	@patches/quilt '$(or $(DESTDIR),build/quilt)'
+quilt: source ## the series as debian/patches of a Debian source package, in DESTDIR (build/BASE/quilt)
+	@patches/quilt '$(or $(DESTDIR),$(BUILD)/quilt)'
 
-deb: $(if $(filter vm,$(FLAVOUR)),kernel,source) ## Debian packages of the kernel with the series, in build/deb; FLAVOUR=vm: of the guest's, quickly
+deb: $(if $(filter vm,$(FLAVOUR)),kernel,source) ## Debian packages of the kernel with the series, in build/BASE/deb; FLAVOUR=vm: of the guest's, quickly
 	@vm/packages $(PACKAGERS)
-	@J=$(J) vm/stage deb vm/deb $(LINUX) $(CURDIR)/build/deb $(FLAVOUR) $(if $(filter vm,$(FLAVOUR)),$(O))
+	@J=$(J) vm/stage deb vm/deb $(LINUX) $(CURDIR)/$(BUILD)/deb $(FLAVOUR) $(if $(filter vm,$(FLAVOUR)),$(O))
 	@ls -sh $(DEB)/*.deb
 
 # The kernel's other tests take a configuration that Debian's is not. It has no CONFIG_FUNCTION_ERROR_INJECTION either.
 test-deb: deb ## the tests of the series on the kernel of those packages
 	@vm/stage selftests vm/selftests $(LINUX) $(DEB_OBJECTS) test_progs CLANG=$(CLANG) LLVM_STRIP=$(STRIP) -j$(J)
 	@dpkg-deb --fsys-tarfile $(DEB)/linux-image-*.deb | tar -xO --wildcards './boot/vmlinuz-*' >$(DEB)/vmlinuz
-	@SKIPS='$(if $(filter vm,$(FLAVOUR)),,task_work_types/sleepable_fentry)' vm/test $(DEB_OBJECTS) '$(or $(T),$(TESTS))' $(DEB)/vmlinuz
+	@SKIPS='$(if $(filter vm,$(FLAVOUR)),,task_work_types/sleepable_fentry)' vm/test $(DEB_OBJECTS) '$(or $(T),$(shell vm/selftests -l))' $(DEB)/vmlinuz
 
 packages:
 	@vm/packages $(PACKAGES)
-	@mkdir -p build && : >build/log
+	@mkdir -p $(BUILD) && : >$(BUILD)/log
 
 source: packages
 	@vm/stage source patches/unpack
