@@ -80,6 +80,9 @@ typedef void (*stack_fn)(const struct stack *stack);
 int add_record(void *ctx, void *data, size_t size);
 void walk_stacks(stack_fn fn);
 
+/* cgroups.c: paths of cgroups */
+const char *cgroup_path(uint64_t id);
+
 /* symbols.c: names of addresses */
 void load_kernel_symbols(void);
 void add_path(const struct path_record *record);
@@ -92,8 +95,6 @@ const char *user_name(const struct frame *frame, bool is_caller);
 const char *kernel_name(uint64_t addr);
 
 /* output.c: what is printed */
-const char *cgroup_path(uint64_t id);
-
 struct result {
 	uint64_t sampled;
 	uint64_t sampled_in_nmi;

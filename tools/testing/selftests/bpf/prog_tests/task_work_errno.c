@@ -12,7 +12,6 @@
 #define KTHREADD 2
 
 /* Run the program of that name in this thread and return what it returns. */
-#define run(skel, name) run_syscall_prog(bpf_program__fd((skel)->progs.name))
 
 static void test_ok(struct task_work_errno *skel)
 {

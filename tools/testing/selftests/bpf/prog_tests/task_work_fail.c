@@ -5,17 +5,15 @@
 #include <bpf/btf.h>
 #include "cap_helpers.h"
 #include "task_work_context.skel.h"
-#include "task_work_extension.skel.h"
-#include "task_work_fail.skel.h"
 #include "task_work_initial.skel.h"
 #include "task_work_map_fail.skel.h"
 #include "task_work_perfmon.skel.h"
-#include "task_work_perfmon_async.skel.h"
+#include "task_work_prog_fail.skel.h"
 #include "task_work_timer.skel.h"
 
 void test_task_work_fail(void)
 {
-	RUN_TESTS(task_work_fail);
+	RUN_TESTS(task_work_prog_fail);
 }
 
 void test_task_work_context(void)
@@ -27,55 +25,6 @@ void test_task_work_timer(void)
 {
 	if (have_async(__func__))
 		RUN_TESTS(task_work_timer);
-}
-
-static int load_extension_of(int prog_fd, char *log, size_t log_size)
-{
-	struct task_work_extension *skel = task_work_extension__open();
-	int err;
-
-	if (!skel)
-		return -errno;
-	bpf_program__set_autoload(skel->progs.add_two, true);
-	bpf_program__set_log_buf(skel->progs.add_two, log, log_size);
-	err = bpf_program__set_attach_target(skel->progs.add_two, prog_fd, "add_one") ?:
-	      task_work_extension__load(skel);
-	task_work_extension__destroy(skel);
-	return err;
-}
-
-/* An extension is verified as if the program itself called it. */
-static void load_extension(const char *prog_name, int err, const char *msg)
-{
-	struct task_work_context *skel = task_work_context__open();
-	struct bpf_program *prog;
-	char log[4096] = "";
-
-	if (!ASSERT_OK_PTR(skel, "open"))
-		return;
-	bpf_object__for_each_program(prog, skel->obj)
-		bpf_program__set_autoload(prog, !strcmp(bpf_program__name(prog), prog_name));
-	prog = bpf_object__find_program_by_name(skel->obj, prog_name);
-	if (ASSERT_OK(task_work_context__load(skel), "load")) {
-		ASSERT_EQ(load_extension_of(bpf_program__fd(prog), log, sizeof(log)), err,
-			  "load extension");
-		ASSERT_HAS_SUBSTR(log, msg, "log");
-	}
-	task_work_context__destroy(skel);
-}
-
-void test_task_work_extension(void)
-{
-	const char *refused = "Cannot replace what an async callback calls";
-
-	if (test__start_subtest("of_program"))
-		load_extension("program_adds", 0, "");
-	if (test__start_subtest("of_program_and_callback"))
-		load_extension("both_add", -EINVAL, refused);
-	if (test__start_subtest("of_callback"))
-		load_extension("callback_adds", -EINVAL, refused);
-	if (test__start_subtest("of_callback_in_callback"))
-		load_extension("element_of_callback_adds", -EINVAL, refused);
 }
 
 /* Where the field can't be, map creation fails, as for timers. */
@@ -280,44 +229,15 @@ static void load_with_perfmon(void)
 	task_work_perfmon__destroy(skel);
 }
 
-static void load_async_with_perfmon(void)
-{
-	struct task_work_perfmon_async *skel = task_work_perfmon_async__open_and_load();
-
-	ASSERT_OK_PTR(skel, "load");
-	task_work_perfmon_async__destroy(skel);
-}
-
-static void without_perfmon(void (*load_with)(void), void (*run_tests)(void))
+void test_task_work_perfmon(void)
 {
 	__u64 caps = 0;
 
 	if (!ASSERT_OK(cap_disable_effective(1ULL << CAP_SYS_ADMIN, &caps), "drop CAP_SYS_ADMIN"))
 		return;
 	if (test__start_subtest("with"))
-		load_with();
+		load_with_perfmon();
 	if (ASSERT_OK(cap_disable_effective(1ULL << CAP_PERFMON, NULL), "drop CAP_PERFMON"))
-		run_tests();
+		RUN_TESTS(task_work_perfmon);
 	ASSERT_OK(cap_enable_effective(caps, NULL), "restore capabilities");
-}
-
-static void run_perfmon(void)
-{
-	RUN_TESTS(task_work_perfmon);
-}
-
-void test_task_work_perfmon(void)
-{
-	without_perfmon(load_with_perfmon, run_perfmon);
-}
-
-static void run_perfmon_async(void)
-{
-	RUN_TESTS(task_work_perfmon_async);
-}
-
-void test_task_work_perfmon_async(void)
-{
-	if (have_async(__func__))
-		without_perfmon(load_async_with_perfmon, run_perfmon_async);
 }

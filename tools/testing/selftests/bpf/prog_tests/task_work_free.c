@@ -27,19 +27,9 @@ static bool scene_open(struct scene *s, const char *who)
 	return true;
 }
 
-/* Other maps that nobody uses come and go: a map that waits for nobody has gone by then. */
 static void free_others(struct scene *s)
 {
-	int i, fd;
-
-	for (i = 1; i <= 3; i++) {
-		fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, OTHER_NAME, 4, 8, 1, NULL);
-		if (!ASSERT_OK_FD(fd, "create another map"))
-			return;
-		close(fd);
-		kern_sync_rcu();
-		ASSERT_TRUE(wait_for(READ_ONCE(s->skel->bss->other_freed) == i), "it is freed");
-	}
+	free_other_maps(&s->skel->bss->other_freed);
 }
 
 static void check_order(struct scene *s)
@@ -47,26 +37,7 @@ static void check_order(struct scene *s)
 	ASSERT_EQ(s->skel->bss->watched_freed, 0, "freed while somebody sleeps");
 	sleeper_wake(&s->sleeper);
 	ASSERT_TRUE(wait_for(READ_ONCE(s->skel->bss->watched_freed)), "freed in the end");
-	ASSERT_GT(s->skel->bss->watched_freed, s->skel->bss->callback_ended, "freed after");
-}
-
-/* A map like that one, which is in no program and in no other map. */
-static int create_like(int map_fd, const char *name)
-{
-	LIBBPF_OPTS(bpf_map_create_opts, opts);
-	struct bpf_map_info info = {};
-	__u32 len = sizeof(info);
-	int fd;
-
-	if (bpf_map_get_info_by_fd(map_fd, &info, &len))
-		return -errno;
-	opts.btf_fd = bpf_btf_get_fd_by_id(info.btf_id);
-	opts.btf_key_type_id = info.btf_key_type_id;
-	opts.btf_value_type_id = info.btf_value_type_id;
-	fd = bpf_map_create(info.type, name, info.key_size, info.value_size, info.max_entries,
-			    &opts);
-	close(opts.btf_fd);
-	return fd;
+	ASSERT_GT(s->skel->bss->watched_freed, s->skel->bss->ended, "freed after");
 }
 
 /* What may be asleep in a map with the field is waited for, whoever it is. */

@@ -12,7 +12,6 @@
 #define ELEM_ID		3
 
 /* Run the program of that name in this thread and return what it returns. */
-#define run(skel, name) run_syscall_prog(bpf_program__fd((skel)->progs.name))
 
 struct scene {
 	struct task_work_release *skel;
@@ -146,8 +145,6 @@ static const struct ending {
 	{ "eviction", ON(LRU_HASH), by_eviction },
 	{ "last_user_reference", ON_ALL, by_last_user_reference },
 };
-
-static const char * const map_names[] = { "hash", "hash_malloc", "lru_hash", "array" };
 
 static struct bpf_map *map_of(struct task_work_release *skel, enum task_work_map map)
 {
@@ -325,7 +322,7 @@ static void test_inner_map(void)
 	struct scene s;
 	__u32 id, prog, zero = 0;
 
-	if (!scene_open(&s, NR_MAPS))
+	if (!scene_open(&s, MAP_INNER))
 		goto out;
 	ASSERT_OK(run(s.skel, schedule_first), "schedule");
 	prog = leave_prog_to_work(&s);

@@ -1,15 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * An element that was deleted takes no more work, no timer and no workqueue, for the
- * programs that still hold it; the next key that gets its memory does.
+ * An element that was deleted takes no more work, for the programs that still hold it; the
+ * next key that gets its memory does.
  */
 #define _GNU_SOURCE
 #include "task_work_helpers.h"
 #include "task_work_retire.skel.h"
-
-#define run(skel, name) run_syscall_prog(bpf_program__fd((skel)->progs.name))
-
-static const char * const map_names[] = { "hash", "hash_malloc", "lru_hash" };
 
 static struct bpf_map *map_of(struct task_work_retire *skel)
 {
@@ -23,10 +19,6 @@ static struct bpf_map *map_of(struct task_work_retire *skel)
 static void check_refused(struct task_work_retire *skel)
 {
 	ASSERT_EQ(skel->bss->ret_task_work, -ENOENT, "schedule task work");
-	if (!skel->rodata->have_async)
-		return;
-	ASSERT_EQ(skel->bss->ret_timer, -ENOENT, "initialise timer");
-	ASSERT_EQ(skel->bss->ret_wq, -ENOENT, "initialise workqueue");
 }
 
 static void test_deleted(struct task_work_retire *skel)
@@ -113,17 +105,13 @@ static void run_case(int i, enum task_work_map map)
 	snprintf(name, sizeof(name), "%s_%s", cases[i].name, map_names[map]);
 	if (!test__start_subtest(name))
 		return;
-	skel = task_work_retire__open();
-	if (!ASSERT_OK_PTR(skel, "open"))
+	skel = task_work_retire__open_and_load();
+	if (!ASSERT_OK_PTR(skel, "open and load"))
 		return;
-	skel->rodata->have_async = !is_preempt_rt();
-	if (!ASSERT_OK(task_work_retire__load(skel), "load"))
-		goto out;
 	skel->bss->map_kind = map;
 	/* What is freed on a CPU is handed out there first. */
 	ASSERT_OK(pin_to_cpu(pthread_self(), nth_cpu(0)), "pin");
 	cases[i].test(skel);
-out:
 	task_work_retire__destroy(skel);
 }
 

@@ -4,8 +4,6 @@
 #include "task_work_helpers.h"
 #include "task_work_slot.skel.h"
 
-#define run(skel, name) run_syscall_prog(bpf_program__fd((skel)->progs.name))
-
 struct mixed {
 	__u32 first;
 	struct bpf_spin_lock lock;

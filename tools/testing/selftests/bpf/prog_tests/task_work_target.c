@@ -7,7 +7,6 @@
  */
 #define _GNU_SOURCE
 #include "task_work_helpers.h"
-#include <ctype.h>
 #include <linux/io_uring.h>
 #include <sys/epoll.h>
 #include <sys/wait.h>
@@ -24,8 +23,6 @@
 #else
 #define NR_EPOLL_WAIT __NR_epoll_pwait
 #endif
-
-#define run(skel, name) run_syscall_prog(bpf_program__fd((skel)->progs.name))
 
 /* A child that does one thing; it tells by its exit status how that went. */
 struct child {
@@ -60,24 +57,11 @@ static int child_end(struct child *child)
 	return status;
 }
 
-static bool child_in_syscall(struct child *child, long syscall_nr)
-{
-	char path[64], line[128] = "";
-	int fd;
-
-	snprintf(path, sizeof(path), "/proc/%d/syscall", child->pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return false;
-	if (read(fd, line, sizeof(line) - 1) < 0)
-		line[0] = '\0';
-	close(fd);
-	return isdigit(line[0]) && atol(line) == syscall_nr;
-}
-
 static bool child_asleep(struct child *child, long syscall_nr)
 {
-	return wait_for(child_in_syscall(child, syscall_nr));
+	unsigned long arg0;
+
+	return wait_for(syscall_of(child->pid, &arg0) == syscall_nr);
 }
 
 static char child_state(struct child *child)

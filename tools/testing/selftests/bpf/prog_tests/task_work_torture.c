@@ -10,24 +10,12 @@
  * faster, that is up to the scheduler.
  */
 #define _GNU_SOURCE
-#include "task_work_helpers.h"
-#include "progs/task_work_torture.h"
-#include "task_work_torture.skel.h"
-#include "task_work_torture_report.h"
-#include "task_work_torture_roles.h"
+#include "task_work_torture_threads.h"
+#include <sys/sysinfo.h>
 
 #define MAX_PASSES	20	/* until everything has happened */
 #define MAX_TRIES	1000
 #define MAX_HELD	384	/* objects that the allocator keeps for a CPU or is freeing */
-
-static const struct role roles[] = {
-	{ NR_WORKERS,	3000,	worker_op },
-	{ NR_SPAWNERS,	20,	spawner_op },
-	{ 1,		40,	swapper_op },
-	{ 1,		4,	comer_op },
-	{ 1,		3,	hotplug_op },
-	{ 1,		40,	nmi_op },
-};
 
 /* Programs, or maps: each has a higher id than those before it. */
 struct kind {
@@ -111,56 +99,104 @@ static void check_all_gone(__u32 last_prog, __u32 last_map)
 	task_work_torture__destroy(names);
 }
 
-static void *worker_thread(void *arg)
+static __u64 sum(const __u64 *counts, int nr)
 {
-	struct worker *w = arg;
-	struct torture *t = w->t;
-	struct task_work_torture__bss *bss = t->skel->bss;
-	__u64 n = (__u64)t->pass * w->role->rounds;
+	__u64 total = 0;
+
+	while (nr--)
+		total += READ_ONCE(counts[nr]);
+	return total;
+}
+
+static void print_counts(const char *title, const char * const *names, const __u64 *counts, int nr)
+{
 	int i;
 
-	if (w->role->operate == worker_op)
-		WRITE_ONCE(bss->tids[TID_WORKER + w->nr], syscall(__NR_gettid));
-	if (w->role->operate == comer_op)
-		bss->untouchable[1] = syscall(__NR_gettid);
-	WRITE_ONCE(w->tid, syscall(__NR_gettid));
-	while (!READ_ONCE(t->go))
-		sched_yield();
-	for (i = 0; i < w->role->rounds && !t->failures; i++)
-		w->role->operate(w, torture_draw(t->seed, w->nr, n + i));
-	return NULL;
+	printf("%s:", title);
+	for (i = 0; i < nr; i++)
+		printf(" %s %llu%s", names[i], counts[i], i < nr - 1 ? "," : "\n");
 }
 
-static bool start_worker(struct worker *w)
+static const char * const context_names[] = {
+	"task", "syscall program", "callback", "entry", "sched_switch", "sched_waking",
+	"interrupt", "NMI",
+};
+
+static const char * const result_names[] = {
+	"0", "-EBUSY", "-ENOENT", "-EPERM", "-ESRCH", "-EOPNOTSUPP", "-ENOMEM", "-EBADF", "other",
+};
+
+static void print_pass(struct torture *t)
 {
-	if (pthread_create(&w->thread, NULL, worker_thread, w) || !wait_for(READ_ONCE(w->tid)))
-		return false;
-	if (w->role->operate != worker_op)
-		return true;
-	w->sampler = attach_clock(w->t->skel->progs.in_interrupt, w->tid);
-	return w->sampler;
+	const struct task_work_torture__bss *bss = t->skel->bss;
+	__u64 operations = sum(bss->results, NR_RESULTS) + sum(bss->deleted, NR_CONTEXTS) +
+			   sum(bss->updated, NR_CONTEXTS) + sum(t->ops, NR_OPS);
+
+	printf("pass %d, %d s, seed %llu: %llu operations, scheduled %llu: ",
+	       t->pass, torture_secs(t), t->seed, operations, bss->accounting.scheduled);
+	printf("ran %llu, cancelled %llu (misses %llu)\n", bss->accounting.ran,
+	       bss->accounting.cancelled, misses(t->skel->progs.count_released));
+	fflush(stdout);
 }
 
-static int start_workers(struct torture *t, struct worker *workers)
-{
-	int role, i, nr = 0;
-
-	for (role = 0; role < (int)ARRAY_SIZE(roles); role++)
-		for (i = 0; i < roles[role].threads; i++, nr++) {
-			workers[nr] = (struct worker){
-				.t = t, .role = &roles[role], .nr = nr, .spawner = i,
-			};
-			if (!start_worker(&workers[nr]))
-				failed(t, "start of a thread");
-		}
-	return nr;
-}
-
-static __u64 released(struct torture *t)
+static void print_totals(struct torture *t)
 {
 	const struct task_work_torture__bss *bss = t->skel->bss;
 
-	return READ_ONCE(bss->released_after_run) + READ_ONCE(bss->cancelled);
+	print_counts("returned", result_names, bss->results, NR_RESULTS);
+	print_counts("scheduled in", context_names, bss->scheduled, NR_CONTEXTS);
+	print_counts("scheduled on", map_names, bss->placed, NR_TORTURE_MAPS);
+	print_counts("scheduled for", mode_names, bss->moded, NR_MODES);
+	print_counts("deleted in", context_names, bss->deleted, NR_CONTEXTS);
+	print_counts("updated in", context_names, bss->updated, NR_CONTEXTS);
+	print_counts("done", torture_op_names, t->ops, NR_OPS);
+	printf("ended while running %llu, of these by their callback %llu; evicted %llu\n",
+	       bss->ended_running, bss->deleted_own, bss->evicted);
+	printf("cancelled: taken off a list %llu, met there %llu, for want of an mm %llu\n",
+	       bss->unlinked, bss->found_freed, bss->without_mm);
+	printf("tasks made %llu, freed %llu\n", bss->tasks_made, bss->tasks_freed);
+}
+
+/* The name of what has never happened, or NULL. */
+static const char *never(const char * const *names, const __u64 *counts, int nr, int but)
+{
+	int i;
+
+	for (i = 0; i < nr; i++)
+		if (i != but && !counts[i])
+			return names[i];
+	return NULL;
+}
+
+static const char *missing(struct torture *t)
+{
+	const struct task_work_torture__bss *bss = t->skel->bss;
+	const char *name = NULL;
+
+	if (!bss->accounting.ran || !bss->accounting.cancelled)
+		return "callbacks and cancelled work";
+	if (!bss->deleted_own || bss->ended_running <= bss->deleted_own)
+		return "work ended while its callback runs";
+	if (!bss->evicted || !bss->unlinked || !bss->found_freed || !bss->without_mm)
+		return "eviction, or a kind of cancelled work";
+	/* To meet a program that is being unloaded takes more than chance. */
+	name = name ?: never(result_names, bss->results, RESULT_EBADF, -1);
+	name = name ?: never(context_names, bss->scheduled, NR_CONTEXTS, -1);
+	name = name ?: never(map_names, bss->placed, NR_TORTURE_MAPS, -1);
+	name = name ?: never(mode_names, bss->moded, NR_MODES, -1);
+	/* callbacks delete their own, see above */
+	name = name ?: never(context_names, bss->deleted, NR_CONTEXTS, IN_CALLBACK);
+	name = name ?: never(context_names, bss->updated, NR_CONTEXTS, IN_CALLBACK);
+	return name ?: never(torture_op_names, t->ops, NR_OPS, -1);
+}
+
+static void check(struct torture *t)
+{
+	const struct task_work_torture__bss *bss = t->skel->bss;
+
+	check_accounting(&bss->accounting, t->skel->progs.count_released);
+	ASSERT_EQ(bss->results[RESULT_OTHER], 0, "unknown return values");
+	ASSERT_EQ(bss->wrong_element, 0, "callbacks with the wrong element");
 }
 
 /* Programs that run are done, and what is pending runs or is about to be cancelled. */
@@ -173,8 +209,8 @@ static void settle(struct torture *t)
 	ASSERT_OK(target_tell(&t->sleeper, TARGET_RETURN), "wake sleeper");
 	ASSERT_TRUE(target_obeyed(&t->sleeper), "sleeper has returned");
 	print_pass(t);
-	ASSERT_TRUE(wait_for(released(t) + misses(t->skel->progs.count_released) >=
-			     scheduled_in_all(bss)), "all is released");
+	ASSERT_TRUE(all_released(&bss->accounting, t->skel->progs.count_released),
+		    "all is released");
 	ASSERT_TRUE(wait_for(READ_ONCE(bss->tasks_freed) == READ_ONCE(bss->tasks_made)),
 		    "tasks are gone");
 }
@@ -185,7 +221,7 @@ static void run_pass(struct torture *t)
 	int nr, i;
 
 	t->go = 0;
-	nr = start_workers(t, workers);
+	nr = torture_start_workers(t, workers);
 	t->skel->bss->active = true;
 	WRITE_ONCE(t->go, 1);
 	for (i = 0; i < nr; i++)
@@ -212,10 +248,11 @@ static void empty_maps(struct torture *t)
 	for (map = 0; map < MAP_ARRAY; map++)
 		for (key = 0; key < NR_KEYS; key++)
 			bpf_map_delete_elem(t->map_fds[map], &key);
-	if (fill_map(t, t->map_fds[MAP_ARRAY], 0, NR_KEYS) ||
-	    fill_map(t, t->map_fds[MAP_INNER], 0, NR_KEYS) ||
-	    fill_map(t, t->inner_fd, 0, NR_KEYS) || fill_map(t, t->many_fd, 0, NR_MANY))
-		failed(t, "renew array");
+	if (torture_fill_map(t, t->map_fds[MAP_ARRAY], 0, NR_KEYS) ||
+	    torture_fill_map(t, t->map_fds[MAP_INNER], 0, NR_KEYS) ||
+	    torture_fill_map(t, t->inner_fd, 0, NR_KEYS) ||
+	    torture_fill_map(t, t->many_fd, 0, NR_MANY))
+		torture_failed(t, "renew array");
 }
 
 /*
@@ -231,7 +268,7 @@ static bool contexts_are_gone(struct torture *t)
 	for (i = 0; i < MAX_TRIES && after >= limit; i++) {
 		pin_to_cpu(pthread_self(), i % get_nprocs());
 		for (n = 0; n < NR_WAITS; n++)
-			worker_op(&w, torture_draw(t->seed, w.nr, i * NR_WAITS + n));
+			torture_worker_op(&w, torture_draw(t->seed, w.nr, i * NR_WAITS + n));
 		empty_maps(t);
 		kern_sync_rcu();
 		after = context_objects();
@@ -243,17 +280,13 @@ static bool contexts_are_gone(struct torture *t)
 
 static int open_pages(struct torture *t)
 {
-	struct uffdio_api api = { .api = UFFD_API };
-	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+	size_t size = NR_PAGES * getpagesize();
 
-	t->pages = mmap(NULL, NR_PAGES * getpagesize(), PROT_READ | PROT_WRITE,
-			MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	t->uffd = syscall(__NR_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-	if (t->pages == MAP_FAILED || t->uffd < 0 || ioctl(t->uffd, UFFDIO_API, &api))
-		return -1;
-	reg.range.start = (unsigned long)t->pages;
-	reg.range.len = NR_PAGES * getpagesize();
-	return ioctl(t->uffd, UFFDIO_REGISTER, &reg);
+	t->pages = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (t->pages == MAP_FAILED)
+		return -errno;
+	t->uffd = open_userfaults(t->pages, size);
+	return t->uffd < 0 ? t->uffd : 0;
 }
 
 static bool fill_maps(struct torture *t)
@@ -267,19 +300,19 @@ static bool fill_maps(struct torture *t)
 
 	for (map = 0; map < NR_TORTURE_MAPS; map++) {
 		t->map_fds[map] = bpf_map__fd(maps[map]);
-		if (!ASSERT_OK(fill_map(t, t->map_fds[map], 0, NR_KEYS), "fill"))
+		if (!ASSERT_OK(torture_fill_map(t, t->map_fds[map], 0, NR_KEYS), "fill"))
 			return false;
 	}
 	t->many_fd = bpf_map__fd(skel->maps.many);
 	t->inner_fd = dup(t->map_fds[MAP_INNER]);
-	return ASSERT_OK(fill_map(t, t->many_fd, 0, NR_MANY), "fill many");
+	return ASSERT_OK(torture_fill_map(t, t->many_fd, 0, NR_MANY), "fill many");
 }
 
 static bool prepare(struct torture *t)
 {
 	struct task_work_torture__bss *bss = t->skel->bss;
 
-	list_upper_cpus(t);
+	torture_list_upper_cpus(t);
 	if (!ASSERT_OK(open_pages(t), "missing pages") || !fill_maps(t) ||
 	    !ASSERT_OK(pipe2(t->server_stop, O_CLOEXEC), "pipe") ||
 	    !ASSERT_GE(t->nr_upper, 1, "CPUs that come and go"))
@@ -290,7 +323,7 @@ static bool prepare(struct torture *t)
 	bss->page_size = getpagesize();
 	bss->exit_group_nr = __NR_exit_group;
 	bss->execve_nr = __NR_execve;
-	if (!ASSERT_OK(pthread_create(&t->server, NULL, server_thread, t), "server") ||
+	if (!ASSERT_OK(pthread_create(&t->server, NULL, torture_page_server, t), "server") ||
 	    !ASSERT_TRUE(wait_for(READ_ONCE(bss->untouchable[0])), "server runs") ||
 	    !ASSERT_OK(target_start(&t->sleeper), "sleeper"))
 		return false;

@@ -80,49 +80,63 @@ static bool have_what_it_takes(const struct task_work_types *skel, const struct 
 	return true;
 }
 
+/* Each has a program, from_ and its name. */
+static const struct {
+	const char *name;
+	enum trigger trigger;
+} types[] = {
+	{ "syscall", BY_RUN },
+	{ "tc", BY_PACKET },
+	{ "xdp", BY_PACKET },
+	{ "cgroup_skb", BY_PACKET },
+	{ "socket", BY_PACKET },
+	{ "raw_tp", BY_SYSCALL },
+	{ "tp_btf", BY_SYSCALL },
+	{ "tp", BY_SYSCALL },
+	{ "perf_event", BY_CLOCK },
+	{ "fentry", BY_SYSCALL },
+	{ "fexit", BY_SYSCALL },
+	{ "sleepable_fentry", BY_SYSCALL },
+	{ "kprobe", BY_SYSCALL },
+	{ "kretprobe", BY_SYSCALL },
+	{ "lsm", BY_SYSCALL },
+	{ "sleepable_lsm", BY_SYSCALL },
+};
+
+static struct bpf_program *prog_from(struct task_work_types *skel, const char *type)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "from_%s", type);
+	return bpf_object__find_program_by_name(skel->obj, name);
+}
+
+static void run_types(struct task_work_types *skel)
+{
+	struct bpf_program *prog;
+	unsigned int i;
+
+	skel->bss->tid = syscall(__NR_gettid);
+	for (i = 0; i < ARRAY_SIZE(types); i++) {
+		skel->bss->slot_nr = i;
+		prog = prog_from(skel, types[i].name);
+		if (test__start_subtest(types[i].name) &&
+		    ASSERT_OK_PTR(prog, "program of this type") &&
+		    have_what_it_takes(skel, prog, types[i].name))
+			test_type(skel, prog, types[i].trigger);
+	}
+}
+
 void test_task_work_types(void)
 {
 	struct task_work_types *skel = task_work_types__open();
-	unsigned int i;
 
 	if (!ASSERT_OK_PTR(skel, "open"))
 		return;
 	bpf_program__set_autoload(skel->progs.from_lsm, bpf_lsm_works());
 	bpf_program__set_autoload(skel->progs.from_sleepable_lsm, bpf_lsm_works());
 	bpf_program__set_autoload(skel->progs.from_sleepable_fentry, sleepable_tracing_works());
-	if (!ASSERT_OK(task_work_types__load(skel), "load"))
-		goto out;
-#define TYPE(name, trigger) { #name, skel->progs.from_##name, trigger }
-	const struct {
-		const char *name;
-		struct bpf_program *prog;
-		enum trigger trigger;
-	} types[] = {
-		TYPE(syscall, BY_RUN),
-		TYPE(tc, BY_PACKET),
-		TYPE(xdp, BY_PACKET),
-		TYPE(cgroup_skb, BY_PACKET),
-		TYPE(socket, BY_PACKET),
-		TYPE(raw_tp, BY_SYSCALL),
-		TYPE(tp_btf, BY_SYSCALL),
-		TYPE(tp, BY_SYSCALL),
-		TYPE(perf_event, BY_CLOCK),
-		TYPE(fentry, BY_SYSCALL),
-		TYPE(fexit, BY_SYSCALL),
-		TYPE(sleepable_fentry, BY_SYSCALL),
-		TYPE(kprobe, BY_SYSCALL),
-		TYPE(kretprobe, BY_SYSCALL),
-		TYPE(lsm, BY_SYSCALL),
-		TYPE(sleepable_lsm, BY_SYSCALL),
-	};
-
-	skel->bss->tid = syscall(__NR_gettid);
-	for (i = 0; i < ARRAY_SIZE(types); i++) {
-		skel->bss->slot_nr = i;
-		if (test__start_subtest(types[i].name) &&
-		    have_what_it_takes(skel, types[i].prog, types[i].name))
-			test_type(skel, types[i].prog, types[i].trigger);
-	}
-out:
+	if (ASSERT_OK(task_work_types__load(skel), "load"))
+		run_types(skel);
 	task_work_types__destroy(skel);
 }

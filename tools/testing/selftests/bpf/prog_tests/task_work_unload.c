@@ -1,58 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What runs while the last reference of its program goes keeps the symbol, by which the
- * kernel finds the exception table when a load faults.
+ * A callback that sleeps while the element that it was scheduled from is deleted has a
+ * reference of its program, which keeps its symbol: see prog_unload.c.
  */
 #define _GNU_SOURCE
 #include "task_work_helpers.h"
 #include "task_work_unload.skel.h"
 
-struct scene {
-	struct task_work_unload *skel;
-	struct target runner;	/* has a CPU to itself */
-	struct sleeper sleeper;
-};
+#define CALLBACK "asleep_in_task_work"
 
-static bool has_symbol(const char *func)
+static int insert(struct bpf_map *map)
 {
-	FILE *f = fopen("/proc/kallsyms", "r");
-	char line[512], end[64];
-	bool found = false;
-
-	if (!f)
-		return false;
-	snprintf(end, sizeof(end), "_%s\t[bpf]", func);
-	while (!found && fgets(line, sizeof(line), f))
-		found = strstr(line, end);
-	fclose(f);
-	return found;
-}
-
-/* A look reads all symbols: these are enough. */
-static bool symbol_goes(const char *func)
-{
-	int looks = 500;
-
-	while (has_symbol(func))
-		if (!--looks)
-			return false;
-	return true;
-}
-
-static int run(struct bpf_program *prog)
-{
-	return run_syscall_prog(bpf_program__fd(prog));
-}
-
-/* The value is as long as any here, and the field in it stays empty. */
-static int insert_first(struct bpf_map *map)
-{
-	__u64 value[8] = {};
+	__u64 value = 0;
 	__u32 key = 0;
 
-	if (bpf_map__value_size(map) > sizeof(value))
-		return -E2BIG;
-	return bpf_map_update_elem(bpf_map__fd(map), &key, value, BPF_NOEXIST);
+	return bpf_map_update_elem(bpf_map__fd(map), &key, &value, BPF_NOEXIST);
 }
 
 static int delete_first(struct bpf_map *map)
@@ -62,188 +24,45 @@ static int delete_first(struct bpf_map *map)
 	return bpf_map_delete_elem(bpf_map__fd(map), &key);
 }
 
-/* The runner enters what waits for the test there. */
-static bool enter_held(struct scene *s, struct bpf_program *by, const char *func)
+/* All other references go, the last one of this process, too. */
+static void unload_asleep(struct task_work_unload *skel, struct sleeper *sleeper)
 {
-	if (!ASSERT_OK(target_start_apart(&s->runner), "thread on a CPU of its own"))
-		return false;
-	s->runner.prog_fd = bpf_program__fd(by);
-	return ASSERT_OK(target_tell(&s->runner, TARGET_RUN), "run") &&
-	       ASSERT_TRUE(wait_for(READ_ONCE(s->skel->bss->entered)), "held") &&
-	       ASSERT_TRUE(has_symbol(func), "has a symbol");
-}
+	__u32 id = prog_id(bpf_program__fd(skel->progs.schedule));
 
-static bool enter_asleep(struct scene *s, struct bpf_program *by, const char *func)
-{
-	if (!sleeper_open(&s->sleeper, func))
-		return false;
-	s->skel->bss->user_ptr = s->sleeper.page.addr;
-	s->skel->data->sleeper_tid = s->sleeper.thread.tid;
-	return sleeper_run(&s->sleeper, by) && ASSERT_TRUE(has_symbol(func), "has a symbol");
-}
-
-static void check_runner(struct scene *s)
-{
-	ASSERT_TRUE(target_obeyed(&s->runner), "runner ends");
-	ASSERT_OK(s->runner.prog_ret, "program of the runner");
-}
-
-/* By then what waits for RCU alone is over. Who is held may hold that up. */
-static void wait_for_rcu(void)
-{
-	kern_sync_rcu();
-	kern_sync_rcu();
-}
-
-/* The last reference that this process has, and all others are gone. */
-static void unload_running(struct scene *s, struct bpf_program *prog, const char *func)
-{
-	__u32 id = prog_id(bpf_program__fd(prog));
-
-	bpf_program__unload(prog);
-	if (!s->runner.tid)
-		wait_for_rcu();
-	ASSERT_TRUE(has_symbol(func), "has a symbol while it runs");
-	ASSERT_EQ(READ_ONCE(s->skel->bss->ended), 0, "ended");
-	WRITE_ONCE(s->skel->bss->may_go_on, 1);
-	if (s->runner.tid)
-		check_runner(s);
-	else
-		sleeper_wake(&s->sleeper);
-	ASSERT_TRUE(wait_for(READ_ONCE(s->skel->bss->ended)), "ends");
-	ASSERT_TRUE(prog_is_gone(id), "program is gone");
-	ASSERT_TRUE(symbol_goes(func), "symbol is gone");
-}
-
-static void test_wq_deleted(struct scene *s)
-{
-	struct task_work_unload *skel = s->skel;
-
-	if (!ASSERT_OK(insert_first(skel->maps.wqs), "insert") ||
-	    !ASSERT_OK(run(skel->progs.set_up_wq), "set up") ||
-	    !enter_held(s, skel->progs.start_wq, "held_in_wq"))
-		return;
-	ASSERT_OK(delete_first(skel->maps.wqs), "delete");
-	unload_running(s, skel->progs.set_up_wq, "held_in_wq");
-}
-
-static void test_wq_replaced(struct scene *s)
-{
-	struct task_work_unload *skel = s->skel;
-
-	if (!ASSERT_OK(insert_first(skel->maps.wqs), "insert") ||
-	    !ASSERT_OK(run(skel->progs.set_up_wq), "set up") ||
-	    !enter_held(s, skel->progs.start_wq, "held_in_wq"))
-		return;
-	ASSERT_OK(run(skel->progs.replace_wq), "replace");
-	unload_running(s, skel->progs.set_up_wq, "held_in_wq");
-}
-
-static void test_timer_replaced(struct scene *s)
-{
-	struct task_work_unload *skel = s->skel;
-
-	if (!ASSERT_OK(run(skel->progs.set_up_timer), "set up") ||
-	    !enter_held(s, skel->progs.start_timer, "held_in_timer"))
-		return;
-	ASSERT_OK(run(skel->progs.replace_timer), "replace");
-	unload_running(s, skel->progs.set_up_timer, "held_in_timer");
-}
-
-/* It has a reference of its own. */
-static void test_work_deleted(struct scene *s)
-{
-	struct task_work_unload *skel = s->skel;
-
-	if (!ASSERT_OK(insert_first(skel->maps.works), "insert") ||
-	    !enter_asleep(s, skel->progs.schedule, "asleep_in_task_work"))
-		return;
+	ASSERT_TRUE(has_symbol(CALLBACK), "has a symbol");
 	ASSERT_OK(delete_first(skel->maps.works), "delete");
-	unload_running(s, skel->progs.schedule, "asleep_in_task_work");
+	bpf_program__unload(skel->progs.schedule);
+	wait_for_rcu();
+	ASSERT_TRUE(has_symbol(CALLBACK), "has a symbol while it runs");
+	ASSERT_EQ(READ_ONCE(skel->bss->ended), 0, "ended");
+	sleeper_wake(sleeper);
+	ASSERT_TRUE(wait_for(READ_ONCE(skel->bss->ended)), "ends");
+	ASSERT_TRUE(prog_is_gone(id), "program is gone");
+	ASSERT_TRUE(symbol_goes(CALLBACK), "symbol is gone");
 }
 
-/* A program that may not sleep, and nobody waits until it has ended. */
-static void test_tail_call_deleted(struct scene *s)
+static void test_work_deleted(struct task_work_unload *skel)
 {
-	struct task_work_unload *skel = s->skel;
-	int callee_fd = bpf_program__fd(skel->progs.held_in_tail_call);
-	__u32 nr = 0;
+	struct sleeper sleeper;
 
-	if (!ASSERT_OK(bpf_map_update_elem(bpf_map__fd(skel->maps.callees), &nr, &callee_fd,
-					   BPF_ANY), "add callee") ||
-	    !enter_held(s, skel->progs.call_tail, "held_in_tail_call"))
-		return;
-	ASSERT_OK(delete_first(skel->maps.callees), "delete");
-	unload_running(s, skel->progs.held_in_tail_call, "held_in_tail_call");
+	if (!sleeper_open(&sleeper, __func__))
+		goto out;
+	skel->bss->user_ptr = sleeper.page.addr;
+	if (ASSERT_OK(insert(skel->maps.works), "insert") &&
+	    sleeper_run(&sleeper, skel->progs.schedule))
+		unload_asleep(skel, &sleeper);
+out:
+	sleeper_close(&sleeper);
 }
 
-/* Who detaches it does not wait for it either. */
-static void test_sleepable_fentry_detached(struct scene *s)
-{
-	struct task_work_unload *skel = s->skel;
-	struct bpf_link *link = bpf_program__attach(skel->progs.asleep_in_fentry);
-
-	if (!ASSERT_OK_PTR(link, "attach"))
-		return;
-	if (enter_asleep(s, skel->progs.call_fentry_test, "asleep_in_fentry")) {
-		ASSERT_OK(bpf_link__destroy(link), "detach");
-		unload_running(s, skel->progs.asleep_in_fentry, "asleep_in_fentry");
-	} else {
-		bpf_link__destroy(link);
-	}
-}
-
-static const struct {
-	const char *name;
-	void (*test)(struct scene *s);
-	bool async;	/* uses bpf_wq or bpf_timer */
-} cases[] = {
-	{ "wq_deleted", test_wq_deleted, true },
-	{ "wq_replaced", test_wq_replaced, true },
-	{ "timer_replaced", test_timer_replaced, true },
-	{ "work_deleted", test_work_deleted },
-	{ "tail_call_deleted", test_tail_call_deleted },
-	{ "sleepable_fentry_detached", test_sleepable_fentry_detached },
-};
-
-/* PREEMPT_RT of 6.12 refuses programs with timers. */
-static struct task_work_unload *open_and_load(void)
-{
-	struct task_work_unload *skel = task_work_unload__open();
-
-	if (!skel)
-		return NULL;
-	if (is_preempt_rt()) {
-		bpf_program__set_autoload(skel->progs.set_up_timer, false);
-		bpf_program__set_autoload(skel->progs.start_timer, false);
-		bpf_program__set_autoload(skel->progs.replace_timer, false);
-	}
-	if (!task_work_unload__load(skel))
-		return skel;
-	task_work_unload__destroy(skel);
-	return NULL;
-}
-
-static void run_case(void (*test)(struct scene *s))
-{
-	struct scene s = { .sleeper.page.fd = -1 };
-
-	s.skel = open_and_load();
-	if (!ASSERT_OK_PTR(s.skel, "open and load"))
-		return;
-	test(&s);
-	target_stop(&s.runner);
-	sleeper_close(&s.sleeper);
-	task_work_unload__destroy(s.skel);
-}
-
-/* One CPU or another is held for a while: that is not for others to meet. */
 void serial_test_task_work_unload(void)
 {
-	unsigned int i;
+	struct task_work_unload *skel;
 
-	for (i = 0; i < ARRAY_SIZE(cases); i++)
-		if (test__start_subtest(cases[i].name) && have_two_cpus(cases[i].name) &&
-		    (!cases[i].async || have_async(cases[i].name)))
-			run_case(cases[i].test);
+	if (!test__start_subtest("work_deleted"))
+		return;
+	skel = task_work_unload__open_and_load();
+	if (ASSERT_OK_PTR(skel, "open and load"))
+		test_work_deleted(skel);
+	task_work_unload__destroy(skel);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Whoever has found a workqueue may start it after the delete: nothing comes of that. */
 #define _GNU_SOURCE
-#include "task_work_helpers.h"
+#include "async_helpers.h"
 #include "wq_delete.skel.h"
 
 static int delete_elem(struct wq_delete *skel)
@@ -70,7 +70,7 @@ out:
  */
 static void test_init_refused(struct wq_delete *skel)
 {
-	ASSERT_OK(run_syscall_prog(bpf_program__fd(skel->progs.init_deleted)), "run");
+	ASSERT_OK(run(skel, init_deleted), "run");
 	ASSERT_EQ(skel->bss->ret_init, -ENOENT, "initialise what is deleted");
 	ASSERT_EQ(skel->bss->waits_for_tasks_trace, 0, "waits for Tasks Trace");
 	ASSERT_TRUE(wait_for(READ_ONCE(skel->bss->freed)), "freed in the end");

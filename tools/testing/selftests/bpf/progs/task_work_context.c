@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * A callback may sleep where its program may not: what it calls, and the maps it
- * uses, are checked for the callback.
+ * uses, are checked for the callback. async_callees.c has more, with a workqueue.
  */
 #include "task_work_common.h"
-#include "bpf_experimental.h"
 
 char _license[] SEC("license") = "GPL";
 
@@ -19,18 +18,6 @@ struct {
 	__type(key, __u32);
 	__type(value, struct elem);
 } map SEC(".maps");
-
-/* Tracing programs may not have this. */
-struct other_elem {
-	struct bpf_wq wq;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct other_elem);
-} other_map SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -52,24 +39,13 @@ struct {
 	__type(value, __u64);
 } trie SEC(".maps");
 
-void bpf_rcu_read_lock(void) __ksym;
-void bpf_rcu_read_unlock(void) __ksym;
-
 const void *user_ptr;
-int retval;
 
 static struct elem *get_elem(void)
 {
 	__u32 zero = 0;
 
 	return bpf_map_lookup_elem(&map, &zero);
-}
-
-static struct other_elem *get_other_elem(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&other_map, &zero);
 }
 
 static int schedule(bpf_task_work_callback_t callback)
@@ -112,28 +88,6 @@ __noinline int look_up_prefix(int len)
 	return !!bpf_map_lookup_elem(&trie, &prefix);
 }
 
-__noinline int add_one(int number)
-{
-	return number + 1;
-}
-
-static long element_adds(struct bpf_map *map, void *key, void *value, void *ctx)
-{
-	return !!add_one(4);
-}
-
-__noinline int pin_task_twice(int unused)
-{
-	return pin_task(unused) + pin_task(unused);
-}
-
-SEC("tp_btf/sys_enter")
-__success
-int program_pins(void *ctx)
-{
-	return pin_task(0);
-}
-
 static int pins(struct bpf_map *map, void *key, void *value)
 {
 	return pin_task(0);
@@ -144,26 +98,6 @@ __failure __msg("R1 must be a rcu pointer")
 int callback_may_not_pin(void *ctx)
 {
 	return schedule(pins);
-}
-
-SEC("tp_btf/sys_enter")
-__failure __msg("R1 must be a rcu pointer")
-int nor_if_its_program_does(void *ctx)
-{
-	pin_task(0);
-	return schedule(pins);
-}
-
-static int pins_by_another(struct bpf_map *map, void *key, void *value)
-{
-	return pin_task_twice(0);
-}
-
-SEC("tp_btf/sys_enter")
-__failure __msg("R1 must be a rcu pointer")
-int nor_by_another(void *ctx)
-{
-	return schedule(pins_by_another);
 }
 
 static int pins_under_rcu(struct bpf_map *map, void *key, void *value)
@@ -181,21 +115,6 @@ __success
 int callback_pins_under_rcu(void *ctx)
 {
 	return schedule(pins_under_rcu);
-}
-
-static int wq_pins(void *map, int *key, void *value)
-{
-	pin_task(0);
-	return 0;
-}
-
-SEC("tc")
-__failure __msg("R1 must be a rcu pointer")
-int callback_of_wq_may_not_pin(void *ctx)
-{
-	struct other_elem *elem = get_other_elem();
-
-	return elem ? bpf_wq_set_callback(&elem->wq, wq_pins, 0) : 0;
 }
 
 static int reads(struct bpf_map *map, void *key, void *value)
@@ -217,57 +136,10 @@ int program_may_not_read(void *ctx)
 	return read_user(0);
 }
 
-SEC("raw_tp")
-__failure __msg("helper call might sleep in a non-sleepable prog")
-int nor_if_its_callback_does(void *ctx)
-{
-	return read_user(0) + schedule(reads);
-}
-
-SEC("syscall")
-__success
-int sleepable_program_reads(void *ctx)
-{
-	return read_user(0);
-}
-
-SEC("syscall")
-__failure __msg("helper call might sleep in a non-sleepable prog")
-int sleepable_program_may_not_read_under_rcu(void *ctx)
-{
-	int ret;
-
-	bpf_rcu_read_lock();
-	ret = read_user(0);
-	bpf_rcu_read_unlock();
-	return ret;
-}
-
 /* The helper holds RCU or a lock while it calls back, in whatever program. */
 static long element_reads(struct bpf_map *map, void *key, void *value, void *ctx)
 {
 	return !!read_user(0);
-}
-
-SEC("syscall")
-__failure __msg("helper call might sleep in a callback that may not")
-int sleepable_program_may_not_read_in_hash(void *ctx)
-{
-	return bpf_for_each_map_elem(&hash, element_reads, NULL, 0);
-}
-
-SEC("syscall")
-__failure __msg("helper call might sleep in a callback that may not")
-int nor_if_it_reads_elsewhere(void *ctx)
-{
-	return read_user(0) + bpf_for_each_map_elem(&hash, element_reads, NULL, 0);
-}
-
-SEC("syscall")
-__success
-int sleepable_program_reads_in_array(void *ctx)
-{
-	return bpf_for_each_map_elem(&map, element_reads, NULL, 0);
 }
 
 static int walks_hash(struct bpf_map *map, void *key, void *value)
@@ -282,55 +154,9 @@ int callback_may_not_read_in_hash(void *ctx)
 	return schedule(walks_hash) + schedule(reads);
 }
 
-static long vma_reads(struct task_struct *task, struct vm_area_struct *vma, void *ctx)
-{
-	return !!read_user(0);
-}
-
-SEC("syscall")
-__failure __msg("helper call might sleep in a callback that may not")
-int sleepable_program_may_not_read_in_vma(void *ctx)
-{
-	return bpf_find_vma(bpf_get_current_task_btf(), 0, vma_reads, NULL, 0);
-}
-
-/* mmap_lock is not RCU. */
-static long vma_pins(struct task_struct *task, struct vm_area_struct *vma, void *ctx)
-{
-	return !!pin_task(0);
-}
-
-SEC("syscall")
-__failure __msg("R1 must be a rcu pointer")
-int sleepable_program_may_not_pin_in_vma(void *ctx)
-{
-	return bpf_find_vma(bpf_get_current_task_btf(), 0, vma_pins, NULL, 0);
-}
-
-static int adds_in_hash(struct bpf_map *map, void *key, void *value)
-{
-	return bpf_for_each_map_elem(&hash, element_adds, NULL, 0);
-}
-
-/* What is called only there is called by an async callback, too: see its use. */
-SEC("tc")
-__success
-int element_of_callback_adds(void *ctx)
-{
-	return schedule(adds_in_hash);
-}
-
 static int gets_retval(struct bpf_map *map, void *key, void *value)
 {
 	return get_retval(0);
-}
-
-SEC("cgroup/getsockopt")
-__success
-int program_gets_retval(void *ctx)
-{
-	retval = get_retval(0);
-	return 1;
 }
 
 SEC("cgroup/getsockopt")
@@ -339,52 +165,6 @@ int callback_may_not_get_retval(void *ctx)
 {
 	schedule(gets_retval);
 	return 1;
-}
-
-SEC("tc")
-__success
-int program_adds(void *ctx)
-{
-	return add_one(3);
-}
-
-static int adds(struct bpf_map *map, void *key, void *value)
-{
-	return add_one(1);
-}
-
-SEC("tc")
-__success
-int both_add(void *ctx)
-{
-	return add_one(2) + schedule(adds);
-}
-
-const volatile bool never;
-
-__noinline int never_called(int number)
-{
-	return number - 1;
-}
-
-/* What is never called goes, and the numbers of the functions behind it change. */
-SEC("tc")
-__success
-int callback_adds(void *ctx)
-{
-	return never ? never_called(1) : schedule(adds);
-}
-
-static int does_nothing(struct bpf_map *map, void *key, void *value)
-{
-	return 0;
-}
-
-SEC("raw_tp")
-__success
-int program_looks_up_prefix(void *ctx)
-{
-	return look_up_prefix(1) + schedule(does_nothing);
 }
 
 static int looks_up_prefix(struct bpf_map *map, void *key, void *value)
@@ -411,37 +191,4 @@ __failure __msg("map 'trie' can't be used by a sleepable callback")
 int nor_by_a_subprogram(void *ctx)
 {
 	return look_up_prefix(1) + schedule(calls_look_up_prefix);
-}
-
-static int looks_up_prefix_under_rcu(struct bpf_map *map, void *key, void *value)
-{
-	struct prefix prefix = {};
-	int ret;
-
-	bpf_rcu_read_lock();
-	ret = !!bpf_map_lookup_elem(&trie, &prefix);
-	bpf_rcu_read_unlock();
-	return ret;
-}
-
-SEC("raw_tp")
-__failure __msg("map 'trie' can't be used by a sleepable callback")
-int nor_under_rcu(void *ctx)
-{
-	return schedule(looks_up_prefix_under_rcu);
-}
-
-static int wq_looks_up_prefix(void *map, int *key, void *value)
-{
-	look_up_prefix(1);
-	return 0;
-}
-
-SEC("tc")
-__failure __msg("map 'trie' can't be used by a sleepable callback")
-int callback_of_wq_may_not_look_up_prefix(void *ctx)
-{
-	struct other_elem *elem = get_other_elem();
-
-	return elem ? bpf_wq_set_callback(&elem->wq, wq_looks_up_prefix, 0) : 0;
 }

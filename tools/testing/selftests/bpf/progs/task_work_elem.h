@@ -3,19 +3,9 @@
 #ifndef _TASK_WORK_ELEM_H
 #define _TASK_WORK_ELEM_H
 
+#include "async_shared.h"
+
 #define TASK_WORK_TEXT_LEN 32
-
-/* preempt_count() as include/linux/preempt.h lays it out */
-#define HARDIRQ_MASK	0x000f0000
-#define NMI_MASK	0x00f00000
-
-/* Elements that an NMI tries to replace: some are in other buckets than the first. */
-#define NR_OTHERS	32
-
-/* A hash without pre-allocation counts per CPU if it may hold more than 64 for each. */
-#define COUNTED_PER_CPU	128
-/* More than the kernel counts on one CPU before it adds that to the total. */
-#define MORE_THAN_BATCH	40
 
 /* Not a multiple of eight: the value starts behind padding. */
 struct task_work_key {
@@ -35,22 +25,28 @@ struct task_work_elem {
 /* Contexts: BPF_TW_MAX_CANCELLED */
 #define MAX_CANCELLED	16384
 
-/* Maps that a test creates and watches: they have no id any more when they are freed. */
-#define WATCHED_NAME	"tw_watched"
-#define OTHER_NAME	"tw_other"
-
 enum task_work_map {
 	MAP_HASH,
 	MAP_HASH_MALLOC,
 	MAP_LRU_HASH,
 	MAP_ARRAY,
 	NR_MAPS,
+	MAP_INNER = NR_MAPS,	/* an array, in an array of maps */
 };
 
 enum task_work_mode {
 	MODE_SIGNAL,
 	MODE_RESUME,
 	NR_MODES,
+};
+
+/* Schedules and their ends: see task_work_accounting.h. */
+struct task_work_accounting {
+	__u64 scheduled;
+	__u64 ran;
+	__u64 released_after_run;
+	__u64 cancelled;
+	__u64 released_in_nmi;
 };
 
 #endif

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* One way to each value that scheduling returns. */
 #include "task_work_common.h"
-#include "task_work_hold.h"
+#include "async_hold.h"
 
 char _license[] SEC("license") = "GPL";
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Callbacks and programs that sleep while a map is about to be freed. */
 #include "task_work_common.h"
+#include "async_map_free.h"
 
 char _license[] SEC("license") = "GPL";
 
@@ -36,13 +37,8 @@ struct {
 /* set by the test */
 const void *user_ptr;
 
-/* read by the test; events is a clock (64 bits: what an add of 32 returns needs alu32) */
-__u64 events;
-__u64 callback_ended;
-__u64 watched_cancelled;
-__u64 watched_freed;
+/* read by the test */
 int callback_sections;
-int other_freed;
 
 static __u32 zero;
 
@@ -55,7 +51,7 @@ static int read_into_inner(struct bpf_map *map, void *key, void *value)
 		return 0;
 	callback_sections = bpf_get_current_task_btf()->trc_reader_nesting;
 	bpf_copy_from_user(number, sizeof(*number), user_ptr);
-	callback_ended = __sync_add_and_fetch(&events, 1);
+	ended = next_event();
 	return 0;
 }
 
@@ -77,35 +73,6 @@ int read_user(void *ctx)
 	char text[8];
 
 	bpf_copy_from_user(text, sizeof(text), user_ptr);
-	callback_ended = __sync_add_and_fetch(&events, 1);
-	return 0;
-}
-
-static bool has_name(struct bpf_map *map, const char *name)
-{
-	char buf[sizeof(map->name)];
-
-	bpf_probe_read_kernel_str(buf, sizeof(buf), map->name);
-	return !bpf_strncmp(buf, sizeof(buf), name);
-}
-
-/* The first phase is over, and with it the work. */
-SEC("fexit/bpf_map_cancel_deferred")
-int BPF_PROG(map_cancelled, struct work_struct *work)
-{
-	struct bpf_map *map = container_of(work, struct bpf_map, work);
-
-	if (has_name(bpf_core_cast(map, struct bpf_map), WATCHED_NAME))
-		watched_cancelled = __sync_add_and_fetch(&events, 1);
-	return 0;
-}
-
-SEC("fentry/array_map_free")
-int BPF_PROG(map_freed, struct bpf_map *map)
-{
-	if (has_name(map, WATCHED_NAME))
-		watched_freed = __sync_add_and_fetch(&events, 1);
-	if (has_name(map, OTHER_NAME))
-		__sync_fetch_and_add(&other_freed, 1);
+	ended = next_event();
 	return 0;
 }

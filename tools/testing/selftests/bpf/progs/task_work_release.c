@@ -92,7 +92,7 @@ static int schedule(struct task_struct *task)
 		return schedule_in(&lru_hash, &key, task, count);
 	case MAP_ARRAY:
 		return schedule_in(&array, &key.id, task, count);
-	case NR_MAPS:
+	case MAP_INNER:
 		return schedule_inner(task);
 	}
 	return -EINVAL;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Programs that go on using an element after it was deleted. */
 #include "task_work_common.h"
-#include "bpf_experimental.h"
 
 char _license[] SEC("license") = "GPL";
 
@@ -10,8 +9,6 @@ char _license[] SEC("license") = "GPL";
 
 struct elem {
 	struct bpf_task_work tw;
-	struct bpf_timer timer;
-	struct bpf_wq wq;
 	__u64 pad;
 };
 
@@ -38,7 +35,6 @@ struct {
 } lru_hash SEC(".maps");
 
 /* set by the test */
-const volatile bool have_async;
 int map_kind;
 const void *user_ptr;
 
@@ -48,8 +44,6 @@ __u32 key_of_callback;
 __u32 key_of_next;
 int same_memory;
 int ret_task_work;
-int ret_timer;
-int ret_wq;
 int ret_again;
 
 static int note_key(struct bpf_map *map, void *key, void *value)
@@ -59,23 +53,11 @@ static int note_key(struct bpf_map *map, void *key, void *value)
 	return 0;
 }
 
-static __always_inline int init_timer(void *map, struct elem *elem)
-{
-	return have_async ? bpf_timer_init(&elem->timer, map, 1 /* CLOCK_MONOTONIC */) : 0;
-}
-
-static __always_inline int init_wq(void *map, struct elem *elem)
-{
-	return have_async ? bpf_wq_init(&elem->wq, map, 0) : 0;
-}
-
-/* What each field says to its first use. */
+/* What the field says to its first use. */
 static __always_inline void use(void *map, struct elem *elem)
 {
 	ret_task_work = bpf_task_work_schedule_resume(bpf_get_current_task_btf(), &elem->tw, map,
 						      note_key);
-	ret_timer = init_timer(map, elem);
-	ret_wq = init_wq(map, elem);
 }
 
 static __always_inline struct elem *insert(void *map, __u32 key)
@@ -111,7 +93,7 @@ static __always_inline int use_after_delete(void *map)
 	if (!elem)
 		return -ENOMEM;
 	use(map, elem);
-	if (ret_task_work || ret_timer || ret_wq)
+	if (ret_task_work)
 		return -EINVAL;
 	bpf_map_delete_elem(map, &key);
 	use(map, elem);
@@ -121,7 +103,7 @@ static __always_inline int use_after_delete(void *map)
 	same_memory = next == elem;
 	ret_again = bpf_task_work_schedule_resume(bpf_get_current_task_btf(), &next->tw, map,
 						  note_key);
-	return init_timer(map, next) ?: init_wq(map, next);
+	return 0;
 }
 
 SEC("syscall")

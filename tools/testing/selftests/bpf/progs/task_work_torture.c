@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Programs that schedule work, and delete or replace what it hangs on, in every
- * context there is, all at once. Those that keep the books are in
- * task_work_torture_books.h.
+ * context there is, all at once; and programs that count what comes of it.
  */
 #include "task_work_common.h"
+#include "task_work_accounting.h"
 #include "task_work_torture.h"
+
+#define MAX_ERRNO	4095	/* include/linux/err.h */
 
 char _license[] SEC("license") = "GPL";
 
@@ -62,6 +64,14 @@ struct {
 	.values = { &inner },
 };
 
+/* By address: a number may be another task's before the one that had it is freed. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u64);
+	__type(value, __u8);
+} descendants SEC(".maps");
+
 /* set by the test */
 __u64 seed;
 int test_pid;
@@ -73,7 +83,74 @@ long exit_group_nr;
 long execve_nr;
 bool active;
 
-#include "task_work_torture_books.h"
+/* read by the test */
+__u64 drawn[NR_DECIDERS];
+__u64 scheduled[NR_CONTEXTS];
+__u64 results[NR_RESULTS];
+__u64 placed[NR_TORTURE_MAPS];
+__u64 moded[NR_MODES];
+__u64 deleted[NR_CONTEXTS];
+__u64 updated[NR_CONTEXTS];
+__u64 deleted_own;
+__u64 evicted;
+__u64 wrong_element;
+__u64 unlinked;
+__u64 found_freed;
+__u64 without_mm;
+__u64 ended_running;
+__u64 contexts_ended;
+__u64 tasks_made;
+__u64 tasks_freed;
+
+static void count_callback(struct bpf_map *map, void *key, struct torture_elem *elem)
+{
+	/*
+	 * An array's element is what it is for ever, that of a hash which is not
+	 * pre-allocated as long as the callback runs.
+	 */
+	if ((map->map_type == BPF_MAP_TYPE_ARRAY || map->map_flags & BPF_F_NO_PREALLOC) &&
+	    elem->id != *(__u32 *)key)
+		__sync_fetch_and_add(&wrong_element, 1);
+	account_callback();
+}
+
+static void count_place(__u32 map, __u32 mode)
+{
+	if (map < NR_TORTURE_MAPS)
+		__sync_fetch_and_add(&placed[map], 1);
+	if (mode < NR_MODES)
+		__sync_fetch_and_add(&moded[mode], 1);
+}
+
+static enum torture_result result_of(int err)
+{
+	switch (err) {
+	case 0:
+		return RESULT_OK;
+	case -EBUSY:
+		return RESULT_EBUSY;
+	case -ENOENT:
+		return RESULT_ENOENT;
+	case -EPERM:
+		return RESULT_EPERM;
+	case -ESRCH:
+		return RESULT_ESRCH;
+	case -EOPNOTSUPP:
+		return RESULT_EOPNOTSUPP;
+	case -ENOMEM:
+		return RESULT_ENOMEM;
+	case -EBADF:
+		return RESULT_EBADF;
+	}
+	return RESULT_OTHER;
+}
+
+static void count_result(enum torture_context context, int err)
+{
+	__sync_fetch_and_add(&results[result_of(err)], 1);
+	if (!err && context < NR_CONTEXTS)
+		__sync_fetch_and_add(&scheduled[context], 1);
+}
 
 static __u64 next_draw(enum torture_context context)
 {
@@ -103,12 +180,13 @@ static __always_inline int schedule_elem(enum torture_context context, struct ta
 {
 	int err;
 
-	before_schedule(context);
+	account_before_schedule(context <= LAST_MAY_LOCK);
 	if (mode == MODE_SIGNAL)
 		err = bpf_task_work_schedule_signal(task, &elem->tw, map, callback);
 	else
 		err = bpf_task_work_schedule_resume(task, &elem->tw, map, callback);
-	after_schedule(context, err);
+	account_schedule(context <= LAST_MAY_LOCK, err);
+	count_result(context, err);
 	return err;
 }
 
@@ -373,5 +451,88 @@ int in_interrupt(void *ctx)
 	if (draw_number(draw) % 128)
 		return act(IN_INTERRUPT, task, draw);
 	burst(task, draw_key(draw));
+	return 0;
+}
+
+/* What follows counts that something happened, or balances at the end. */
+SEC("fentry/bpf_task_work_callback")
+int BPF_PROG(count_callback_entry, struct callback_head *work)
+{
+	if (BPF_CORE_READ(owner_of(work), state) >= BPF_TW_FREED)
+		__sync_fetch_and_add(&found_freed, 1);
+	else if (!bpf_get_current_task_btf()->mm)
+		__sync_fetch_and_add(&without_mm, 1);
+	return 0;
+}
+
+static int count_end(const struct bpf_task_work_kern *tw)
+{
+	struct bpf_task_work_ctx *ctx = BPF_CORE_READ(tw, ctx);
+
+	if (!ctx || (__u64)ctx >= (__u64)-MAX_ERRNO)
+		return 0;
+	__sync_fetch_and_add(&contexts_ended, 1);
+	if (BPF_CORE_READ(ctx, state) == BPF_TW_RUNNING)
+		__sync_fetch_and_add(&ended_running, 1);
+	return 0;
+}
+
+SEC("fentry/bpf_task_work_retire")
+int BPF_PROG(count_retired, void *tw)
+{
+	return count_end(tw);
+}
+
+SEC("fentry/bpf_task_work_cancel_and_free")
+int BPF_PROG(count_emptied, void *tw)
+{
+	return count_end(tw);
+}
+
+SEC("fexit/bpf_task_work_is_freed")
+int BPF_PROG(count_unlinked, struct callback_head *work, void *unused, int freed)
+{
+	if (freed & 0xff)
+		__sync_fetch_and_add(&unlinked, 1);
+	return 0;
+}
+
+SEC("fexit/htab_lru_map_delete_node")
+int BPF_PROG(count_evicted, void *arg, struct bpf_lru_node *node, int evicts)
+{
+	if (evicts & 0xff)
+		__sync_fetch_and_add(&evicted, 1);
+	return 0;
+}
+
+/* Those that the test has made, or one of these: each is in the map until it is freed. */
+static bool is_descendant(struct task_struct *task)
+{
+	__u64 key = (__u64)task;
+
+	return task->tgid == test_pid || bpf_map_lookup_elem(&descendants, &key);
+}
+
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(count_task, struct task_struct *parent, struct task_struct *child)
+{
+	__u64 key = (__u64)child;
+	__u8 value = 0;
+
+	if (!is_descendant(parent))
+		return 0;
+	__sync_fetch_and_add(&tasks_made, 1);
+	/* If there is no room for it, it will not be seen to be freed, and the test fails. */
+	bpf_map_update_elem(&descendants, &key, &value, BPF_ANY);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_free")
+int BPF_PROG(count_task_freed, struct task_struct *task)
+{
+	__u64 key = (__u64)task;
+
+	if (!bpf_map_delete_elem(&descendants, &key))
+		__sync_fetch_and_add(&tasks_freed, 1);
 	return 0;
 }

@@ -10,17 +10,13 @@
 #define NR_MANY		512
 #define NR_BURST	256	/* more contexts than the allocator has at hand for a CPU */
 #define MAX_CPUS	8	/* with decisions of their own; more CPUs share them */
-#define MAX_THREADS	32768	/* as many numbers as a small machine has */
 #define NR_PAGES	8
 
 /* prctl() of a worker: do what the second argument says */
 #define TORTURE_PRCTL	0x7457
 #define TORTURE_DONE	EALREADY
 
-enum torture_map {
-	MAP_INNER = NR_MAPS,
-	NR_TORTURE_MAPS,
-};
+#define NR_TORTURE_MAPS	(MAP_INNER + 1)
 
 /* Where a program schedules or disturbs. */
 enum torture_context {
@@ -74,12 +70,6 @@ struct torture_elem {
 	const char *user_ptr;
 	struct bpf_task_work tw;
 	char text[16];
-};
-
-/* What the books need to know of a thread. */
-struct torture_thread {
-	__u32 begun;	/* callbacks whose reference is not yet dropped */
-	__u32 inside;	/* in a schedule that may lock: 1, and 2 when it dropped one */
 };
 
 /* Whoever decides by chance has a number: the threads of the test, then each context and CPU. */

@@ -1,17 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /* A workqueue that is deleted while a program is starting it. */
-#include <vmlinux.h>
-#include <errno.h>
-#include <bpf/bpf_core_read.h>
-#include <bpf/bpf_helpers.h>
-#include <bpf/bpf_tracing.h>
+#include "async_common.h"
 #include "bpf_experimental.h"
-#include "task_work_hold.h"
+#include "async_hold.h"
 
 char _license[] SEC("license") = "GPL";
-
-void bpf_rcu_read_lock(void) __ksym;
-void bpf_rcu_read_unlock(void) __ksym;
 
 struct elem {
 	struct bpf_wq wq;
@@ -94,7 +87,7 @@ int init_deleted(void *ctx)
 	__u32 key = 1;
 
 	elems_addr = &elems;
-	starter_tid = bpf_get_current_pid_tgid();
+	starter_tid = current_tid();
 	if (bpf_map_update_elem(&elems, &key, &value, BPF_ANY))
 		return -ENOMEM;
 	elem = bpf_map_lookup_elem(&elems, &key);
@@ -117,7 +110,7 @@ static bool is_ours(struct bpf_work *work)
 /* Other works are queued meanwhile, some of them in interrupts of the starter. */
 static bool is_start(struct work_struct *work)
 {
-	return (__u32)bpf_get_current_pid_tgid() == starter_tid &&
+	return current_tid() == starter_tid &&
 	       is_ours(container_of(work, struct bpf_work, work));
 }
 
@@ -157,7 +150,7 @@ int BPF_PROG(note_freed, struct callback_head *rcu)
 SEC("fentry/call_rcu_tasks_trace")
 int BPF_PROG(note_tasks_trace, struct callback_head *rcu)
 {
-	if (in_init && (__u32)bpf_get_current_pid_tgid() == starter_tid &&
+	if (in_init && current_tid() == starter_tid &&
 	    is_ours(container_of(rcu, struct bpf_work, cb.rcu)))
 		__sync_fetch_and_add(&waits_for_tasks_trace, 1);
 	return 0;

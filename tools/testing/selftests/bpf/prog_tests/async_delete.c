@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * An element that was deleted takes no timer and no workqueue any more, for the programs
+ * that still hold it; the next key that gets its memory does.
+ */
+#define _GNU_SOURCE
+#include "async_helpers.h"
+#include "async_delete.skel.h"
+
+static const char * const kind_names[] = { "hash", "hash_malloc", "lru_hash" };
+
+static struct bpf_map *map_of(struct async_delete *skel)
+{
+	struct bpf_map *maps[] = {
+		skel->maps.hash, skel->maps.hash_malloc, skel->maps.lru_hash
+	};
+
+	return maps[skel->bss->map_kind];
+}
+
+static void check_refused(struct async_delete *skel)
+{
+	ASSERT_EQ(skel->bss->ret_timer, -ENOENT, "initialise timer");
+	ASSERT_EQ(skel->bss->ret_wq, -ENOENT, "initialise workqueue");
+}
+
+static void test_deleted(struct async_delete *skel)
+{
+	ASSERT_OK(run(skel, use_deleted), "use an element, delete it, use it, insert another");
+	check_refused(skel);
+	ASSERT_TRUE(skel->bss->same_memory, "the other has the memory of the first");
+	ASSERT_OK(skel->bss->ret_timer_again, "initialise the timer of the other");
+	ASSERT_OK(skel->bss->ret_wq_again, "initialise the workqueue of the other");
+}
+
+static void test_replaced(struct async_delete *skel)
+{
+	ASSERT_OK(run(skel, use_replaced), "replace an element, use the old one");
+	check_refused(skel);
+}
+
+static int delete_elem(struct async_delete *skel)
+{
+	__u32 key = 1;
+
+	return bpf_map_delete_elem(bpf_map__fd(map_of(skel)), &key);
+}
+
+/* The last user reference goes and comes back: that makes a deleted element no better. */
+static int delete_and_drop_user_reference(struct async_delete *skel)
+{
+	int map_fd = bpf_map__fd(map_of(skel)), new_fd, err;
+	__u32 id = map_id(map_fd);
+
+	err = delete_elem(skel) ?: drop_user_reference(map_fd);
+	if (err)
+		return err;
+	new_fd = bpf_map_get_fd_by_id(id);
+	if (new_fd < 0 || dup2(new_fd, map_fd) < 0)
+		return -errno;
+	return close(new_fd);
+}
+
+static void test_after_sleep(struct async_delete *skel,
+			     int (*meanwhile)(struct async_delete *skel))
+{
+	struct sleeper sleeper;
+
+	if (!sleeper_open(&sleeper, __func__))
+		goto out;
+	skel->bss->user_ptr = sleeper.page.addr;
+	sleeper_run(&sleeper, skel->progs.use_after_sleep);
+	ASSERT_OK(meanwhile(skel), "meanwhile");
+	sleeper_wake(&sleeper);
+	check_refused(skel);
+out:
+	sleeper_close(&sleeper);
+}
+
+static void test_deleted_by_user(struct async_delete *skel)
+{
+	test_after_sleep(skel, delete_elem);
+}
+
+static void test_deleted_before_last_user_reference(struct async_delete *skel)
+{
+	test_after_sleep(skel, delete_and_drop_user_reference);
+}
+
+static const struct {
+	const char *name;
+	void (*test)(struct async_delete *skel);
+} cases[] = {
+	{ "deleted", test_deleted },
+	{ "replaced", test_replaced },
+	{ "deleted_by_user", test_deleted_by_user },
+	{ "deleted_before_last_user_reference", test_deleted_before_last_user_reference },
+};
+
+/* The map is the one of that number in kind_names[], and in the programs. */
+static void run_case(int i, unsigned int map)
+{
+	struct async_delete *skel;
+	char name[64];
+
+	snprintf(name, sizeof(name), "%s_%s", cases[i].name, kind_names[map]);
+	if (!test__start_subtest(name))
+		return;
+	skel = async_delete__open_and_load();
+	if (!ASSERT_OK_PTR(skel, "open and load"))
+		return;
+	skel->bss->map_kind = map;
+	/* What is freed on a CPU is handed out there first. */
+	ASSERT_OK(pin_to_cpu(pthread_self(), nth_cpu(0)), "pin");
+	cases[i].test(skel);
+	async_delete__destroy(skel);
+}
+
+void serial_test_async_delete(void)
+{
+	cpu_set_t before;
+	unsigned int i, map;
+
+	if (!have_async(__func__) ||
+	    !ASSERT_OK(sched_getaffinity(0, sizeof(before), &before), "affinity"))
+		return;
+	for (i = 0; i < ARRAY_SIZE(cases); i++)
+		for (map = 0; map < ARRAY_SIZE(kind_names); map++)
+			run_case(i, map);
+	sched_setaffinity(0, sizeof(before), &before);
+}
