@@ -90,7 +90,7 @@ torture: selftests ## everything at once for SECS=600 seconds; SEED=n repeats wh
 
 model: source ## search the model of the state machine, with and without its guards, and compare it with the C code
 	@vm/packages spin gcc
-	@tools/verification/task_work/run $(LINUX)/kernel/bpf/helpers.c
+	@tools/verification/task_work/run $(LINUX)/kernel/bpf/task_work.h
 
 mutants: selftests ## take one guard out at a time: a test must notice; M='no_mm_check ...' only some
 	@J=$(J) mutants/run $(O) $(M)

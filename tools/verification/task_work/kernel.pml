@@ -37,10 +37,15 @@
 #define MAP 16
 #define REAPER 32
 
-mtype = { BPF_TW_STANDBY, BPF_TW_PENDING, BPF_TW_SCHEDULED, BPF_TW_RUNNING, BPF_TW_FREED, BPF_TW_LEFT };
+#define BPF_TW_FREED 4
+#define BPF_TW_REF 8
+#define BPF_TW_STANDBY (0 + 1 * BPF_TW_REF)
+#define BPF_TW_PENDING (1 + 2 * BPF_TW_REF)
+#define BPF_TW_SCHEDULED (2 + 2 * BPF_TW_REF)
+#define BPF_TW_RUNNING (3 + 2 * BPF_TW_REF)
 
 typedef bpf_task_work_ctx {
-	mtype state;
+	byte state;
 	bit task;	/* the task, or NULL */
 	bit prog;	/* the program, or NULL */
 	/* Not in C: */
@@ -53,7 +58,7 @@ typedef bpf_task_work_ctx {
 
 /* The order on a list is left open: an llist is a set, and whoever empties it chooses. */
 typedef bpf_task_work_cpu {
-	byte list[2];	/* drop, arm */
+	byte add, drop;
 	bit irq_work;	/* raised */
 	bit in_irq;	/* the handler runs */
 };
@@ -137,7 +142,7 @@ inline bpf_mem_free(ctx)
 inline bpf_mem_free_rcu(ctx)
 {
 	d_step {
-		assert(ctxs[ctx].used && slot != ctx);
+		assert(ctxs[ctx].used && slot != ctx && ctxs[ctx].state < 2 * BPF_TW_REF);
 		assert(!ctxs[ctx].prog && !ctxs[ctx].ticket);
 		assert(!ctxs[ctx].node && !((works | taken) & set_of(ctx)));
 		ctxs[ctx].used = false;
@@ -204,6 +209,7 @@ inline cmpxchg_state(ctx, from, to)
 	}
 }
 
+/* Not in C, but in mutants. */
 inline xchg_state(ctx, to)
 {
 	d_step {
@@ -211,6 +217,15 @@ inline xchg_state(ctx, to)
 		old = ctxs[ctx].state;
 		ctxs[ctx].state = to
 	}
+}
+
+/* Part of a step. Of a context that is cancelled, and has as many references. */
+inline sub_state(ctx, refs)
+{
+	valid(ctx);
+	assert((ctxs[ctx].state & BPF_TW_FREED) && ctxs[ctx].state >= refs);
+	ctxs[ctx].state = ctxs[ctx].state - refs;
+	old = ctxs[ctx].state
 }
 
 /* Part of a step. */
@@ -279,7 +294,7 @@ inline bpf_task_acquire(ctx)
 }
 
 /* Part of a step. */
-inline bpf_prog_put()
+inline bpf_prog_put_nosleep()
 {
 	assert(can_lock && prog_users > 0);
 	prog_users--

@@ -3,7 +3,7 @@
  * Everybody who may touch a context of BPF task work, at once: see README.
  */
 #include "kernel.pml"
-#include "helpers.pml"
+#include "functions.pml"
 
 /* A configuration: what there is besides a task and the end of the map. */
 #ifndef DIRECT
@@ -42,7 +42,7 @@ bit map_ended, task_ended;
 proctype program(byte me; byte cpu; bool can_lock; byte calls)
 {
 	byte ctx = NULL, was, n;
-	mtype old, from;
+	byte old, from;
 	bool yes, err, may_lock, wakes, is_current, in_irq;
 
 	do
@@ -76,7 +76,7 @@ proctype program(byte me; byte cpu; bool can_lock; byte calls)
 proctype irq(byte cpu)
 {
 	byte ctx = NULL, list, me;
-	mtype old;
+	byte old;
 	bool yes, err, task, may_lock, can_lock = true, in_irq = true;
 
 end:	do
@@ -93,7 +93,7 @@ end:	do
 proctype worker()
 {
 	byte ctx = NULL, work = NULL, list, found, n, done, me = REAPER, cpu;
-	mtype old;
+	byte old;
 	bool yes, task, may_lock, can_lock = true, in_irq;
 
 end:	do
@@ -124,7 +124,7 @@ end:	do
 proctype target()
 {
 	byte ctx = NULL, me, cpu;
-	mtype old;
+	byte old;
 	bool yes, may_lock, can_lock = true, in_irq;
 
 	do
@@ -150,7 +150,7 @@ proctype target()
 proctype deleter(byte cpu; bool can_lock)
 {
 	byte ctx = NULL, was, n, me = DELETER;
-	mtype old, from;
+	byte old, from;
 	bool yes, may_lock, in_irq;
 
 	if
@@ -198,7 +198,7 @@ inline walk()
 proctype map_end()
 {
 	byte ctx = NULL, was, n, me = MAP, cpu;
-	mtype old, from;
+	byte old, from;
 	bool yes, may_lock, missed, can_lock = true, in_irq;
 
 	!MAP_LAST || !programs;
@@ -216,10 +216,11 @@ proctype map_end()
 }
 
 #define is_tried(kind) (DELETE && (!KIND || KIND == kind))
-#define idle(cpu) (!cpus[cpu].irq_work && !cpus[cpu].in_irq && !cpus[cpu].list[false] && !cpus[cpu].list[true])
+#define idle(cpu) (!cpus[cpu].irq_work && !cpus[cpu].in_irq && !cpus[cpu].add && !cpus[cpu].drop)
 #define is_free(ctx) (!ctxs[ctx].used && !ctxs[ctx].wait)
-/* Cancelled before the task had it: nothing but the task will look at it. */
-#define left(ctx) (ctxs[ctx].late && ctxs[ctx].state == BPF_TW_LEFT && (works & set_of(ctx)))
+/* Cancelled before the task had it: the task has the last reference, and will not look at it. */
+#define left(ctx) (ctxs[ctx].late && (ctxs[ctx].state & BPF_TW_FREED) && ctxs[ctx].state < 2 * BPF_TW_REF && \
+		   (works & set_of(ctx)))
 
 init
 {

@@ -195,19 +195,22 @@ static const struct {
 
 void test_iter_writes(void)
 {
-	struct iter_writes *skel = iter_writes__open();
+	struct iter_writes *skel;
 	unsigned int i;
 
-	if (!ASSERT_OK_PTR(skel, "open"))
-		return;
-	/* Let the verifier compare states at each of their instructions. */
-	bpf_program__set_flags(skel->progs.write_elem_or_own, BPF_F_TEST_STATE_FREQ);
-	bpf_program__set_flags(skel->progs.write_own_or_elem, BPF_F_TEST_STATE_FREQ);
-	if (ASSERT_OK(iter_writes__load(skel), "load"))
-		for (i = 0; i < ARRAY_SIZE(cases); i++)
-			if (test__start_subtest(cases[i].name))
-				cases[i].test(skel);
-	iter_writes__destroy(skel);
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		if (!test__start_subtest(cases[i].name))
+			continue;
+		skel = iter_writes__open();
+		if (!ASSERT_OK_PTR(skel, "open"))
+			return;
+		/* Let the verifier compare states at each of their instructions. */
+		bpf_program__set_flags(skel->progs.write_elem_or_own, BPF_F_TEST_STATE_FREQ);
+		bpf_program__set_flags(skel->progs.write_own_or_elem, BPF_F_TEST_STATE_FREQ);
+		if (ASSERT_OK(iter_writes__load(skel), "load"))
+			cases[i].test(skel);
+		iter_writes__destroy(skel);
+	}
 }
 
 void test_iter_writes_fail(void)

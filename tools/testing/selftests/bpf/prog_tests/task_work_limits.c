@@ -272,7 +272,9 @@ static void test_cancelled(struct task_work_limits *skel)
 	ASSERT_OK(run(skel, cancel_many), "insert, schedule, delete, again and again");
 	/* Other maps may have left some, too. */
 	ASSERT_LE(skel->bss->accepted, MAX_CANCELLED, "accepted");
-	ASSERT_GT(skel->bss->accepted, MAX_CANCELLED / 2, "not refused before");
+	/* Memory comes from an irq_work, to PREEMPT_RT a thread: it ends much sooner there. */
+	if (!is_preempt_rt())
+		ASSERT_GT(skel->bss->accepted, MAX_CANCELLED / 2, "not refused before");
 	ASSERT_GT(skel->bss->refused, 0, "refused");
 	ASSERT_EQ(skel->bss->ret_many, -ENOMEM, "with");
 	ASSERT_TRUE(wait_for(!run(skel, schedule_first_use)), "accepted when those are gone");

@@ -11,6 +11,7 @@
  */
 #define _GNU_SOURCE
 #include "task_work_torture_threads.h"
+#include "task_work_torture.skel.h"
 #include <sys/sysinfo.h>
 
 #define MAX_PASSES	20	/* until everything has happened */

@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include "task_work_torture_threads.h"
+#include "task_work_torture.skel.h"
 #include <poll.h>
 #include <sys/prctl.h>
 #include <sys/sysinfo.h>

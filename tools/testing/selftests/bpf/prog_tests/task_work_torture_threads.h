@@ -8,7 +8,6 @@
 
 #include "task_work_helpers.h"
 #include "progs/task_work_torture.h"
-#include "task_work_torture.skel.h"
 
 #define MAX_WORKERS	16
 #define MAX_UPPER	64
@@ -23,6 +22,8 @@ enum torture_op {
 	OP_SWAP_INNER, OP_ORPHAN_INNER, OP_LOAD, OP_OFFLINE, OP_ONLINE, OP_NMI,
 	NR_OPS,
 };
+
+struct task_work_torture;
 
 struct torture {
 	struct task_work_torture *skel;

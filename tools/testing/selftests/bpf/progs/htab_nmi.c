@@ -8,9 +8,9 @@ char _license[] SEC("license") = "GPL";
 
 #define NR_MANY 512
 
-/* What the kernel frees, and so touches, under the lock of the bucket. */
+/* The kernel clears the pointer when it frees the value, under the lock of the bucket. */
 struct elem {
-	struct task_struct __kptr * task;
+	struct task_struct __kptr_untrusted * task;
 	__u64 data;
 };
 
@@ -59,6 +59,16 @@ int knocked;
 int answered;
 int met;
 int ret_update;
+
+/*
+ * Never loaded. Where nothing looks into a task the compiler only declares the type, and
+ * the kernel finds no pointer to one in a value.
+ */
+SEC("?syscall")
+int look_into_task(void *ctx)
+{
+	return bpf_get_current_task_btf()->pid;
+}
 
 /* Not a struct elem on the stack, which must not hold the field. */
 static long update_in(void *map, __u32 key, __u64 flags)

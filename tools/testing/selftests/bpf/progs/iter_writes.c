@@ -107,6 +107,16 @@ struct {
 
 __u64 result;
 
+/*
+ * Never loaded. Where nothing looks into a task the compiler only declares the type, and
+ * the kernel finds no pointer to one in a value.
+ */
+SEC("?syscall")
+int look_into_task(void *ctx)
+{
+	return bpf_get_current_task_btf()->pid;
+}
+
 SEC("iter/bpf_map_elem")
 int write_elem(struct bpf_iter__bpf_map_elem *ctx)
 {

@@ -63,7 +63,7 @@ static __always_inline void account_schedule(bool may_lock, int err)
 		__sync_fetch_and_add(&accounting.scheduled, 1);
 }
 
-SEC("fentry/bpf_task_work_put_prog")
+SEC("fentry/bpf_prog_put_nosleep")
 int BPF_PROG(count_released, struct bpf_prog *prog)
 {
 	bool in_task = !(preempt_count() & (HARDIRQ_MASK | NMI_MASK));

@@ -27,4 +27,10 @@ static inline struct bpf_task_work_ctx *owner_of(struct callback_head *work)
 	return (void *)work - bpf_core_field_offset(struct bpf_task_work_ctx, work);
 }
 
+/* Has the work been cancelled? */
+static inline bool is_freed(struct callback_head *work)
+{
+	return BPF_CORE_READ(owner_of(work), state.counter) & BPF_TW_FREED;
+}
+
 #endif

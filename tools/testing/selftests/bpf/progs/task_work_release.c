@@ -147,7 +147,7 @@ int schedule_and_delete(void *ctx)
 SEC("fentry/bpf_task_work_callback")
 int BPF_PROG(find_freed, struct callback_head *work)
 {
-	if (current_tid() == target_tid && BPF_CORE_READ(owner_of(work), state) >= BPF_TW_FREED)
+	if (current_tid() == target_tid && is_freed(work))
 		found_freed++;
 	return 0;
 }

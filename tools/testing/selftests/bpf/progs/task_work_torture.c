@@ -458,7 +458,7 @@ int in_interrupt(void *ctx)
 SEC("fentry/bpf_task_work_callback")
 int BPF_PROG(count_callback_entry, struct callback_head *work)
 {
-	if (BPF_CORE_READ(owner_of(work), state) >= BPF_TW_FREED)
+	if (is_freed(work))
 		__sync_fetch_and_add(&found_freed, 1);
 	else if (!bpf_get_current_task_btf()->mm)
 		__sync_fetch_and_add(&without_mm, 1);
@@ -472,7 +472,7 @@ static int count_end(const struct bpf_task_work_kern *tw)
 	if (!ctx || (__u64)ctx >= (__u64)-MAX_ERRNO)
 		return 0;
 	__sync_fetch_and_add(&contexts_ended, 1);
-	if (BPF_CORE_READ(ctx, state) == BPF_TW_RUNNING)
+	if (BPF_CORE_READ(ctx, state.counter) == BPF_TW_RUNNING)
 		__sync_fetch_and_add(&ended_running, 1);
 	return 0;
 }
