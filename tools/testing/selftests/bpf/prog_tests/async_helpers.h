@@ -275,6 +275,23 @@ static inline int drop_user_reference(int map_fd)
 	return err;
 }
 
+/* The last user reference goes and comes back, through an id that the map keeps. */
+static inline int renew_user_reference(int map_fd)
+{
+	__u32 id = map_id(map_fd);
+	int err = drop_user_reference(map_fd), new_fd;
+
+	if (err)
+		return err;
+	new_fd = bpf_map_get_fd_by_id(id);
+	if (new_fd < 0 || dup2(new_fd, map_fd) < 0)
+		return -errno;
+	return close(new_fd);
+}
+
+/* By enum deleted_kind. */
+static const char * const kind_names[] = { "hash", "hash_malloc", "lru_hash" };
+
 static inline __u32 prog_id(int prog_fd)
 {
 	struct bpf_prog_info info = {};

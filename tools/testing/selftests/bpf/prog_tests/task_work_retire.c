@@ -45,19 +45,10 @@ static int delete_elem(struct task_work_retire *skel)
 	return bpf_map_delete_elem(bpf_map__fd(map_of(skel)), &key);
 }
 
-/* The last user reference goes and comes back: that makes a deleted element no better. */
+/* That makes a deleted element no better. */
 static int delete_and_drop_user_reference(struct task_work_retire *skel)
 {
-	int map_fd = bpf_map__fd(map_of(skel)), new_fd, err;
-	__u32 id = map_id(map_fd);
-
-	err = delete_elem(skel) ?: drop_user_reference(map_fd);
-	if (err)
-		return err;
-	new_fd = bpf_map_get_fd_by_id(id);
-	if (new_fd < 0 || dup2(new_fd, map_fd) < 0)
-		return -errno;
-	return close(new_fd);
+	return delete_elem(skel) ?: renew_user_reference(bpf_map__fd(map_of(skel)));
 }
 
 static void test_after_sleep(struct task_work_retire *skel,
@@ -97,18 +88,18 @@ static const struct {
 	{ "deleted_before_last_user_reference", test_deleted_before_last_user_reference },
 };
 
-static void run_case(int i, enum task_work_map map)
+static void run_case(int i, enum deleted_kind kind)
 {
 	struct task_work_retire *skel;
 	char name[64];
 
-	snprintf(name, sizeof(name), "%s_%s", cases[i].name, map_names[map]);
+	snprintf(name, sizeof(name), "%s_%s", cases[i].name, kind_names[kind]);
 	if (!test__start_subtest(name))
 		return;
 	skel = task_work_retire__open_and_load();
 	if (!ASSERT_OK_PTR(skel, "open and load"))
 		return;
-	skel->bss->map_kind = map;
+	skel->bss->map_kind = kind;
 	/* What is freed on a CPU is handed out there first. */
 	ASSERT_OK(pin_to_cpu(pthread_self(), nth_cpu(0)), "pin");
 	cases[i].test(skel);
@@ -117,14 +108,14 @@ static void run_case(int i, enum task_work_map map)
 
 void serial_test_task_work_retire(void)
 {
-	enum task_work_map map;
+	enum deleted_kind kind;
 	cpu_set_t before;
 	unsigned int i;
 
 	if (!ASSERT_OK(sched_getaffinity(0, sizeof(before), &before), "affinity"))
 		return;
 	for (i = 0; i < ARRAY_SIZE(cases); i++)
-		for (map = MAP_HASH; map <= MAP_LRU_HASH; map++)
-			run_case(i, map);
+		for (kind = 0; kind < NR_KINDS; kind++)
+			run_case(i, kind);
 	sched_setaffinity(0, sizeof(before), &before);
 }

@@ -26,24 +26,6 @@ struct {
 	__type(value, struct elem);
 } slots SEC(".maps");
 
-struct inner {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u64);
-};
-
-struct inner first_inner SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__array(values, struct inner);
-} outer SEC(".maps") = {
-	.values = { &first_inner },
-};
-
 /* The value owns a reference to a task, which goes when the value does. */
 struct owner {
 	struct bpf_wq wq;

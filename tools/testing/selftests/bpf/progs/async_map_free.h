@@ -8,6 +8,25 @@
 
 #include "async_shared.h"
 
+/* Whose inner map goes while a callback that found it sleeps. */
+struct inner {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+};
+
+struct inner first_inner SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct inner);
+} outer SEC(".maps") = {
+	.values = { &first_inner },
+};
+
 /* read by the test: when that was, or 0 */
 __u64 ended;
 __u64 watched_cancelled;

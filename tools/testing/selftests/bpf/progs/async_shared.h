@@ -11,4 +11,12 @@
 #define WATCHED_NAME	"watched"
 #define OTHER_NAME	"not_watched"
 
+/* The map with the deleted element, as the test says. */
+enum deleted_kind {
+	KIND_HASH,
+	KIND_HASH_MALLOC,
+	KIND_LRU_HASH,
+	NR_KINDS,
+};
+
 #endif
