@@ -65,7 +65,7 @@ help: ## this list
 	@echo "BPF task work for Linux $(BASE). Targets:"
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 12
 	@echo "V=variant of the kernel ($(VARIANTS)), J=jobs ($(J)), SRC=kernel source (a tarball or a directory),"
-	@echo "SERIES=only up to this one ($(shell sed -n 's/^\[\(.*\)\]$$/\1/p' patches/$(BASE)/series)), BASE=kernel ($(notdir $(patsubst %/base,%,$(wildcard patches/*/base))))."
+	@bash -c '. patches/where && echo "SERIES=only up to this one ($$(headings | paste -sd" ")), BASE=kernel ($$(bases | paste -sd" "))."'
 
 demo: taskprof ## the main job, from nothing: profile short-lived processes, count what the callback recovers, draw demo.svg
 	@vm/packages libdevel-nytprof-perl
