@@ -94,7 +94,7 @@
  * of the last user reference decrements usercnt before it reads the slots. One of
  * the two sees the other. See bpf_task_work_check_map() and bpf_map_put_uref().
  *
- * Who Keeps What
+ * Lifetimes
  * ==============
  *
  * The context: the slot's reference, which the canceller takes over, and the owner's.
@@ -120,13 +120,12 @@
  * disabled has to drop is queued for the irq_work: they may have interrupted, or hold,
  * a lock that is needed for it.
  */
-#include <linux/cpuhotplug.h>
 #include <linux/irq_work.h>
 #include <linux/llist.h>
 #include <linux/rcupdate_trace.h>
 #include <linux/task_work.h>
 
-/* Of the two references, one is the slot's; who has the other is the owner. */
+/* Of the two references, one is the slot's, the other the owner's. */
 enum bpf_task_work_state {
 	BPF_TW_FREED = 4,				/* a flag: cancelled */
 	BPF_TW_REF = 8,					/* all above counts references */
@@ -198,24 +197,16 @@ static bool bpf_task_work_may_lock(void)
 }
 
 /*
- * For those who may not lock. They can't be preempted either, so the irq_work is the
- * one of the CPU whose list the context is on. While that CPU is not online, nobody
- * would run the irq_work: see bpf_task_work_flush().
+ * The lists are for code that may not lock. It can't be preempted either, so it queues
+ * the irq_work of the CPU whose list it uses. If that CPU goes down, another one runs
+ * the irq_work. Here: a context that is PENDING, with the owner's reference.
  */
-static void bpf_task_work_raise(struct bpf_task_work_cpu *cpu)
-{
-	/* Also if the list was not empty: that may be from before it was online. */
-	if (cpu_online(smp_processor_id()))
-		irq_work_queue(&cpu->irq_work);
-}
-
-/* A context that is PENDING, with the owner's reference. */
 static void bpf_task_work_queue_add(struct bpf_task_work_ctx *ctx)
 {
 	struct bpf_task_work_cpu *cpu = this_cpu_ptr(&bpf_task_work_cpu);
 
 	llist_add(&ctx->node, &cpu->add);
-	bpf_task_work_raise(cpu);
+	irq_work_queue(&cpu->irq_work);
 }
 
 /* One that is FREED: by its canceller, or by whoever had the last reference. */
@@ -224,7 +215,7 @@ static void bpf_task_work_queue_drop(struct bpf_task_work_ctx *ctx)
 	struct bpf_task_work_cpu *cpu = this_cpu_ptr(&bpf_task_work_cpu);
 
 	llist_add(&ctx->node, &cpu->drop);
-	bpf_task_work_raise(cpu);
+	irq_work_queue(&cpu->irq_work);
 }
 
 /* By the owner in PENDING and RUNNING, and by whoever destroys the context. */
@@ -464,31 +455,6 @@ static void bpf_task_work_irq(struct irq_work *irq_work)
 }
 
 /*
- * What a CPU has put on its lists while it was not online. A CPU that goes down runs its
- * irq_works for the last time when it is no longer marked online, but programs run on
- * it until it is dead; and they do on one that comes up, before it is marked.
- */
-static int bpf_task_work_flush(unsigned int cpu)
-{
-	bpf_task_work_irq(&per_cpu(bpf_task_work_cpu, cpu).irq_work);
-	return 0;
-}
-
-static int __init bpf_task_work_init(void)
-{
-	int err;
-
-	err = cpuhp_setup_state_nocalls(CPUHP_BP_PREPARE_DYN, "bpf/task_work:dead", NULL,
-					bpf_task_work_flush);
-	if (err < 0)
-		return err;
-	err = cpuhp_setup_state_nocalls(CPUHP_AP_ONLINE_DYN, "bpf/task_work:online",
-					bpf_task_work_flush, NULL);
-	return min(err, 0);
-}
-late_initcall(bpf_task_work_init);
-
-/*
  * For one that found the context in its slot, and has disabled preemption since before
  * that, or that owns it. The first of several is the canceller.
  */
@@ -514,8 +480,8 @@ static void bpf_task_work_cancel(struct bpf_task_work_ctx *ctx, struct bpf_task_
  * Claim the slot's context. Disabled preemption keeps its memory until it is the
  * caller's: sleepable programs have only a Tasks Trace section.
  *
- * What was lost to somebody else is not tried again: who changes the slot at this
- * moment may have been interrupted by us.
+ * A cmpxchg that was lost is not tried again: this may have interrupted the code that
+ * is changing the slot.
  *
  * Return: the context, PENDING and owned by the caller; NULL if the slot is empty;
  * -EBUSY if work is in flight or just being cancelled; -ENOENT if the element is
@@ -692,7 +658,7 @@ static __always_inline int bpf_task_work_dispatch(struct bpf_task_work_ctx *ctx,
  * that is killed would run them, but it has to die even if its callbacks go on
  * scheduling each other: a task does not look at its signals while it has works.
  *
- * SIGKILL is pending until it is taken. From then on PF_SIGNALED tells it, also for a
+ * SIGKILL is pending until it is taken. From then on PF_SIGNALED shows it, also for a
  * task that dumps core, that was killed by an execve(), or that cleans up, as threads of
  * io_uring do. do_exit() sets PF_POSTCOREDUMP before anything can wait there, PF_EXITING
  * much later. Not the flags in task->signal: a failed fork() frees that before the task.

@@ -31,21 +31,16 @@ inline settle(ctx)
 	fi
 }
 
-inline bpf_task_work_raise()
-{
-	irq_work_queue()
-}
-
 inline bpf_task_work_queue_add(ctx)
 {
 	llist_add(ctx, cpus[cpu].add);
-	bpf_task_work_raise()
+	irq_work_queue()
 }
 
 inline bpf_task_work_queue_drop(ctx)
 {
 	llist_add(ctx, cpus[cpu].drop);
-	bpf_task_work_raise()
+	irq_work_queue()
 }
 
 /* Any put may be the last. */

@@ -196,6 +196,22 @@ static void test_cpu_is_back(struct async_free *skel)
 	unpin_self(&before);
 }
 
+/* Nor is a ring buffer's reader kept waiting for the CPU. */
+static void test_ringbuf_of_dead_cpu(struct async_free *skel)
+{
+	int cpu = last_cpu_with_switch(CPU_SETSIZE);
+
+	if (!have_two_cpus(__func__) || !have_hotplug(__func__) || !have_cpu(cpu, __func__) ||
+	    !attach(&skel->links.see_notified, skel->progs.see_notified) ||
+	    !attach(&skel->links.output_on_dying_cpu, skel->progs.output_on_dying_cpu))
+		return;
+	skel->bss->ret_output = 1;
+	ASSERT_OK(set_cpu_online(cpu, "0"), "take a CPU down");
+	ASSERT_OK(skel->bss->ret_output, "output");
+	ASSERT_TRUE(wait_for(READ_ONCE(skel->bss->notified)), "woken while the CPU is down");
+	ASSERT_OK(set_cpu_online(cpu, "1"), "bring it up");
+}
+
 static const struct {
 	const char *name;
 	void (*test)(struct async_free *skel);
@@ -206,6 +222,7 @@ static const struct {
 	{ "walk_ends", test_walk_ends },
 	{ "map_of_dead_cpu", test_map_of_dead_cpu },
 	{ "cpu_is_back", test_cpu_is_back },
+	{ "ringbuf_of_dead_cpu", test_ringbuf_of_dead_cpu },
 };
 
 void serial_test_async_free(void)

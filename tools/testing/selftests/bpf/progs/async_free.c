@@ -82,6 +82,11 @@ struct {
 	.values = { &inner_hash },
 };
 
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 16);
+} records SEC(".maps");
+
 /* set by the test */
 const void *user_ptr;
 int walker_tid;
@@ -99,6 +104,8 @@ int moves;
 int ret_many;
 void *inner_addr;
 int inner_freed;
+long ret_output;
+int notified;
 
 static __u32 zero;
 
@@ -307,5 +314,22 @@ int BPF_PROG(see_freed, struct bpf_map *map)
 {
 	if (map == inner_addr)
 		inner_freed = 1;
+	return 0;
+}
+
+/* Whoever waits for the record is woken by an irq_work of this CPU. */
+SEC("fentry/sched_cpu_dying")
+int BPF_PROG(output_on_dying_cpu)
+{
+	int record = 1;
+
+	ret_output = bpf_ringbuf_output(&records, &record, sizeof(record), BPF_RB_FORCE_WAKEUP);
+	return 0;
+}
+
+SEC("fentry/bpf_ringbuf_notify")
+int BPF_PROG(see_notified, struct irq_work *work)
+{
+	notified = 1;
 	return 0;
 }
