@@ -14,9 +14,9 @@
  *
  *	err = bpf_task_work_schedule_resume(task, &elem->tw, &map, callback);
  *
- * bpf_task_work_schedule_signal() is the other way. What both return is told in
- * Documentation/bpf/task_work.rst, and what of that not to rely on elsewhere; beyond
- * that, BPF_TASK_WORK_ENOSYS tells that this kernel has no task work, and so does
+ * bpf_task_work_schedule_signal() is the other way. What both return is described
+ * in Documentation/bpf/task_work.rst, and what of that not to rely on elsewhere; beyond
+ * that, BPF_TASK_WORK_ENOSYS says that this kernel has no task work, and so does
  * bpf_task_work_supported() beforehand. The program loads there all the same. This
  * takes libbpf 1.3 or later. The program's own declarations of these functions have to
  * go: they are macros here.
@@ -26,12 +26,12 @@
  *	btf__find_by_name_kind(vmlinux_btf, "bpf_task_work_schedule_signal", BTF_KIND_FUNC)
  *
  * is positive on 7.0 and later and on 6.12; on 6.18 and 6.19 it is so for the name with
- * "_impl" behind it. 7.x has types for that one, too, and yet nobody can call it.
+ * "_impl" at the end. 7.x has types for that one, too, and yet nobody can call it.
  *
  * struct bpf_task_work is defined here if this header comes before vmlinux.h: it then
  * includes that itself (or <linux/bpf.h>, if there is none) and keeps whatever that has
  * under the same name out of the way. A vmlinux.h under another name has to come first.
- * No file can ask whether a type is defined. So behind a vmlinux.h that lacks it, of an
+ * No file can ask whether a type is defined. So after a vmlinux.h that lacks it, of an
  * older kernel, define BPF_TASK_WORK_TYPES before this is included. With one that has it
  * there is nothing to do.
  *
