@@ -21,7 +21,7 @@
  *             give up          add failed
  *
  *   any of these --- cancel ---> FREED, as many refs --- put ---> 1 ref less
- *   0 refs: destroyed
+ *   last put: destroyed
  *
  * The first use of a slot begins in PENDING. An add fails if the task has exited.
  *
@@ -42,12 +42,12 @@
  * or the task refuses it.
  *
  * RUNNING: Owned by the callback. Entered inside the Tasks Trace section that the
- * callback runs in. So once FREED is set, a grace period of Tasks Trace covers the
- * callback, if it runs at all, and the element's memory is kept for that long: by
+ * callback runs in. So a grace period of Tasks Trace that begins after FREED is set
+ * waits for a callback that still runs. The element's memory is kept for that long, by
  * the allocator of the map's elements, or by bpf_map_cancel_deferred().
  *
- * FREED: A flag, set by the canceller, which takes the context off its slot and takes
- * over the slot's reference. The count stays, and nobody gets a reference any more: all
+ * FREED: A flag, set by the canceller, which then empties the slot and takes over the
+ * slot's reference. The count stays, and nobody gets a reference any more: all
  * other transitions are cmpxchg()s from a state without the flag. An owner whose
  * transition fails puts its reference; the canceller puts the slot's when the slot is
  * empty. The last put, whichever it is, destroys the context. The delete of an element
@@ -95,14 +95,14 @@
  * the two sees the other. See bpf_task_work_check_map() and bpf_map_put_uref().
  *
  * Lifetimes
- * ==============
+ * =========
  *
  * The context: the slot's reference, which the canceller takes over, and the owner's.
  * Others read it through the slot, with preemption disabled, which is an RCU section:
  * its memory is reused a grace period after it was destroyed, and it is destroyed when
  * the slot no longer has it. And they read the state of those on the list of a task,
- * with its pi_lock held: nobody else takes one off without it, and the task passes it
- * before it runs those that it took.
+ * with its pi_lock held: nobody else takes one off without it, and the task takes and
+ * releases it before it runs the works that it has taken.
  *
  * The program: a reference from get_prog, after the claim, until the callback has
  * returned, the owner gives up, or the context is destroyed.
@@ -115,7 +115,7 @@
  * there in an RCU section, the task_struct stays until that ends. The only other one
  * to clear it is the reaper itself, of which there is one at a time.
  *
- * Programs and tasks are released where interrupts are enabled, or in the irq_work,
+ * References to programs and tasks are put where interrupts are enabled, or in the irq_work,
  * which can interrupt only such code. What an NMI or a section with interrupts
  * disabled has to drop is queued for the irq_work: they may have interrupted, or hold,
  * a lock that is needed for it.
@@ -127,7 +127,7 @@
 
 /* Of the two references, one is the slot's, the other the owner's. */
 enum bpf_task_work_state {
-	BPF_TW_FREED = 4,				/* a flag: cancelled */
+	BPF_TW_FREED = 4,				/* a flag: cancelled; below it the state */
 	BPF_TW_REF = 8,					/* all above counts references */
 	BPF_TW_STANDBY = 0 + 1 * BPF_TW_REF,		/* no owner */
 	BPF_TW_PENDING = 1 + 2 * BPF_TW_REF,		/* the claimer, then the irq_work */
