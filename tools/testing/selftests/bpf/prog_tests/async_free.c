@@ -196,9 +196,10 @@ static void test_cpu_is_back(struct async_free *skel)
 	unpin_self(&before);
 }
 
-/* Nor is a ring buffer's reader kept waiting for the CPU. */
+/* Nor is a ring buffer's reader kept waiting for the CPU, be it on its way down or up. */
 static void test_ringbuf_of_dead_cpu(struct async_free *skel)
 {
+	struct bpf_program *on_starting_cpu = skel->progs.output_on_starting_cpu;
 	int cpu = last_cpu_with_switch(CPU_SETSIZE);
 
 	if (!have_two_cpus(__func__) || !have_hotplug(__func__) || !have_cpu(cpu, __func__) ||
@@ -209,7 +210,13 @@ static void test_ringbuf_of_dead_cpu(struct async_free *skel)
 	ASSERT_OK(set_cpu_online(cpu, "0"), "take a CPU down");
 	ASSERT_OK(skel->bss->ret_output, "output");
 	ASSERT_TRUE(wait_for(READ_ONCE(skel->bss->notified)), "woken while the CPU is down");
+	if (attach(&skel->links.output_on_starting_cpu, on_starting_cpu)) {
+		skel->bss->ret_output = 1;
+		skel->bss->notified = 0;
+	}
 	ASSERT_OK(set_cpu_online(cpu, "1"), "bring it up");
+	ASSERT_OK(skel->bss->ret_output, "output");
+	ASSERT_TRUE(wait_for(READ_ONCE(skel->bss->notified)), "woken when it is up");
 }
 
 static const struct {

@@ -318,13 +318,24 @@ int BPF_PROG(see_freed, struct bpf_map *map)
 }
 
 /* Whoever waits for the record is woken by an irq_work of this CPU. */
-SEC("fentry/sched_cpu_dying")
-int BPF_PROG(output_on_dying_cpu)
+static int output(void)
 {
 	int record = 1;
 
 	ret_output = bpf_ringbuf_output(&records, &record, sizeof(record), BPF_RB_FORCE_WAKEUP);
 	return 0;
+}
+
+SEC("fentry/sched_cpu_dying")
+int BPF_PROG(output_on_dying_cpu)
+{
+	return output();
+}
+
+SEC("fentry/sched_cpu_starting")
+int BPF_PROG(output_on_starting_cpu)
+{
+	return output();
 }
 
 SEC("fentry/bpf_ringbuf_notify")
