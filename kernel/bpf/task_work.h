@@ -742,11 +742,11 @@ bpf_task_work_schedule(struct task_struct *task, struct bpf_task_work *field, st
 	if (err)
 		return err;
 	ctx = bpf_task_work_claim(tw);
-	if (IS_ERR(ctx))
-		return PTR_ERR(ctx);
+	if (likely(!IS_ERR_OR_NULL(ctx)))
+		return bpf_task_work_submit(ctx, tw, task, callback, aux, mode);
 	if (!ctx)
 		return bpf_task_work_submit_first(map, tw, task, callback, aux, mode);
-	return bpf_task_work_submit(ctx, tw, task, callback, aux, mode);
+	return PTR_ERR(ctx);
 }
 
 /*

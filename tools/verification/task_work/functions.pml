@@ -504,8 +504,8 @@ inline bpf_task_work_schedule()
 	:: else
 	fi;
 	if
-	:: !err && ctx == NULL -> bpf_task_work_submit_first()
 	:: !err && ctx != NULL -> bpf_task_work_submit(ctx)
+	:: !err && ctx == NULL -> bpf_task_work_submit_first()
 	:: err
 	fi
 }
