@@ -742,7 +742,7 @@ bpf_task_work_schedule(struct task_struct *task, struct bpf_task_work *field, st
 	if (err)
 		return err;
 	ctx = bpf_task_work_claim(tw);
-	if (likely(!IS_ERR_OR_NULL(ctx)))
+	if (!IS_ERR_OR_NULL(ctx))
 		return bpf_task_work_submit(ctx, tw, task, callback, aux, mode);
 	if (!ctx)
 		return bpf_task_work_submit_first(map, tw, task, callback, aux, mode);

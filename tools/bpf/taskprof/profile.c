@@ -117,8 +117,8 @@ static void compare_build_ids(const struct sample_record *sample)
 }
 
 /*
- * Who asks /proc for the names of a process must be there before it ends. Code of no
- * file has no name here either.
+ * The names of a process are in /proc only until it ends. Code of no file has no name
+ * here either.
  */
 static void compare_names(const struct sample_record *sample)
 {

@@ -176,8 +176,8 @@ static __u32 look_again(struct sample_slot *slot)
 
 /*
  * The name and the cgroup are those with which the task goes back: one sampled
- * amid execve() has a new name. The stack is no part of the sample until it is sent:
- * who gives up waiting for it sends the sample without.
+ * during execve() has a new name. The stack is no part of the sample until it is sent:
+ * if nobody waits for it any more, the sample is sent without.
  */
 static int complete(struct bpf_map *map, void *key, void *value)
 {

@@ -51,7 +51,7 @@ int nth_cpu(int n)
 	return -1;
 }
 
-/* The reason is told at once: the log of a test that does not fail is not shown. */
+/* The reason is printed at once: the log of a test that does not fail is not shown. */
 bool have_or_skip(bool have, const char *who, const char *what)
 {
 	if (!have) {

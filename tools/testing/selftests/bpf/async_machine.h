@@ -13,7 +13,7 @@
 /*
  * Wait for something that is bound to happen. The bound is a number of looks: a slow
  * machine gets as much longer as it is slower. A fast one, where looks cost nothing,
- * waits half a minute. Who expects that the test fails may want to know sooner: then
+ * waits half a minute. If the test is expected to fail, that may be known sooner: then
  * only looks count.
  */
 struct patience {

@@ -534,7 +534,7 @@ static __u32 prog_id(const struct bpf_program *prog)
 	return info.id;
 }
 
-/* Who has the last reference drops it some time later, on this CPU perhaps. */
+/* The last reference is put some time later, on this CPU perhaps. */
 static void wait_prog_gone(__u32 id)
 {
 	int fd;
@@ -682,7 +682,7 @@ static void case_drop(void)
 	print_per_elem("drop", median(rounds, n));
 }
 
-/* In use by the slab allocator, in bytes, once each CPU has told what it knows. */
+/* In use by the slab allocator, in bytes, once each CPU has added its own count. */
 static long slab_bytes(void)
 {
 	FILE *file = fopen("/proc/sys/vm/stat_refresh", "w");

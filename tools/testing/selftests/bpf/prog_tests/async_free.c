@@ -138,7 +138,7 @@ static void test_free_unbound(struct async_free *skel)
 	see_freed(skel, skel->maps.freed_array);
 }
 
-/* Who keeps moving the element that the walk has come to does not keep the walk. */
+/* To move the element that the walk has come to, over and over, does not keep the walk. */
 static void test_walk_ends(struct async_free *skel)
 {
 	if (!have_async(__func__) || !attach(&skel->links.move_elem, skel->progs.move_elem) ||
@@ -148,7 +148,7 @@ static void test_walk_ends(struct async_free *skel)
 	skel->bss->walker_tid = syscall(__NR_gettid);
 	ASSERT_OK(drop_user_reference(bpf_map__fd(skel->maps.wide)), "last user reference");
 	skel->bss->walker_tid = 0;
-	ASSERT_EQ(skel->bss->moves, 1, "moved amid the walk");
+	ASSERT_EQ(skel->bss->moves, 1, "moved during the walk");
 }
 
 /*

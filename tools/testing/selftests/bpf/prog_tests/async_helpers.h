@@ -31,7 +31,7 @@ static inline int run_syscall_prog(int prog_fd)
 /*
  * A thread that obeys one-byte commands and sleeps in read() between them, so
  * that work scheduled on it for its next return to user mode stays pending
- * until it is told something.
+ * until a command comes.
  */
 enum target_command {
 	TARGET_RETURN	= 'r',	/* to user mode, and sleep again */

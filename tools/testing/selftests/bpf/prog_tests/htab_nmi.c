@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* A hash is used in an NMI while the code that the NMI has interrupted is amid its use. */
+/* A hash is used in an NMI that has interrupted code which uses it, too. */
 #define _GNU_SOURCE
 #include "async_helpers.h"
 #include "progs/htab_nmi.h"
@@ -21,7 +21,7 @@ static int insert_many(int map_fd, int n)
 }
 
 /*
- * The element that a pre-allocated hash is replacing is nobody's to have: in an NMI amid
+ * The element that a pre-allocated hash is replacing is nobody's to have: in an NMI during
  * that no other can be replaced, though a new one may be inserted in another bucket.
  */
 static void test_replace_in_nmi(struct htab_nmi *skel)

@@ -63,7 +63,7 @@ static void unload_running(struct scene *s, struct bpf_program *prog, const char
 	__u32 id = prog_id(bpf_program__fd(prog));
 
 	bpf_program__unload(prog);
-	/* Who is held may hold that up. */
+	/* A held thread may delay the grace period. */
 	if (!s->runner.tid)
 		wait_for_rcu();
 	ASSERT_TRUE(has_symbol(func), "has a symbol while it runs");
@@ -128,7 +128,7 @@ static void test_tail_call_deleted(struct scene *s)
 	unload_running(s, skel->progs.held_in_tail_call, "held_in_tail_call");
 }
 
-/* Who detaches it does not wait for it either. */
+/* Its detach does not wait for it either. */
 static void test_sleepable_fentry_detached(struct scene *s)
 {
 	struct prog_unload *skel = s->skel;

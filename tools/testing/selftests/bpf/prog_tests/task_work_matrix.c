@@ -102,7 +102,7 @@ static void check_origin(struct task_work_matrix__bss *bss, enum origin from)
 }
 
 /*
- * The work goes straight to the task where that is safe: current can be told to
+ * The work goes straight to the task where that is safe: current can be made to
  * run it on its way to user mode from anywhere, and the rest takes locks.
  */
 static void check_detour(struct task_work_matrix__bss *bss, enum origin from,

@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include "task_work_token.skel.h"
 
-/* The children have no part in the framework: what they find out is told here. */
+/* The children have no part in the framework: what they find out is kept here. */
 struct outcome {
 	int err;	/* that had nothing to do with task work */
 	int schedule;

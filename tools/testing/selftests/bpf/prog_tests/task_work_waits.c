@@ -12,7 +12,7 @@ static int insert_zero(struct bpf_map *map)
 	return bpf_map_update_elem(bpf_map__fd(map), &zero, &value, BPF_ANY);
 }
 
-/* Who keeps moving the element that the walk has come to does not keep the walk. */
+/* To move the element that the walk has come to, over and over, does not keep the walk. */
 static void test_walk_ends(struct task_work_waits *skel)
 {
 	struct target target = {};
@@ -28,7 +28,7 @@ static void test_walk_ends(struct task_work_waits *skel)
 	skel->bss->walker_tid = syscall(__NR_gettid);
 	ASSERT_OK(drop_user_reference(bpf_map__fd(skel->maps.wide)), "last user reference");
 	skel->bss->walker_tid = 0;
-	ASSERT_EQ(skel->bss->moves, 1, "moved amid the walk");
+	ASSERT_EQ(skel->bss->moves, 1, "moved during the walk");
 	ASSERT_OK(target_tell(&target, TARGET_RETURN), "wake");
 	ASSERT_TRUE(target_obeyed(&target), "thread has returned");
 	ASSERT_EQ(skel->bss->ran, 0, "callbacks");

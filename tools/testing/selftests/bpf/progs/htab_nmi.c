@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* A hash that is used in an NMI, and the breakpoint of a kprobe counts as one, amid its use. */
+/* A hash that is used in an NMI during its use. The breakpoint of a kprobe counts as one. */
 #include "async_common.h"
 #include "async_preempt.h"
 #include "htab_nmi.h"

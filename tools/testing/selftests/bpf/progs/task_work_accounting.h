@@ -9,8 +9,8 @@
  *    each drop. If the thread has not just run a callback, then it is that of work
  *    that was cancelled.
  *
- * Who interrupts or preempts count_released() and drops another reference there, on that
- * CPU, is not seen by it, but counted by the kernel as its recursion miss. The
+ * A program that interrupts or preempts count_released() and puts another reference, on
+ * that CPU, is not seen by it, but counted by the kernel as its recursion miss. The
  * test reads that number.
  */
 #ifndef _TASK_WORK_ACCOUNTING_H

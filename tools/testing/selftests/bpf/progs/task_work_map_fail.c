@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Maps that can't hold the field. Their creation with its type fails, and libbpf then
- * creates those that can do without BTF so. A program that schedules from one is told
- * what is wrong with the map.
+ * creates those that can do without BTF so. For a program that schedules from one the
+ * verifier's log says what is wrong with the map.
  */
 #include "task_work_common.h"
 #include "task_work_messages.h"

@@ -24,20 +24,20 @@ __u32 zero;
 #define lookup(map) bpf_map_lookup_elem(&(map), &zero)
 
 /* One function for a timer, which has to return 0, and for task work: in both orders. */
-static int callback_of_two_masters(struct bpf_map *map, void *key, void *value)
+static int callback_of_two(struct bpf_map *map, void *key, void *value)
 {
 	return 1;
 }
 
 static __always_inline void set_timer(struct async_elem *elem)
 {
-	bpf_timer_set_callback(&elem->timer, callback_of_two_masters);
+	bpf_timer_set_callback(&elem->timer, callback_of_two);
 }
 
 static __always_inline void schedule_async(struct async_elem *elem)
 {
 	bpf_task_work_schedule_resume(bpf_get_current_task_btf(), &elem->tw, &async_map,
-				      callback_of_two_masters);
+				      callback_of_two);
 }
 
 SEC("tc")

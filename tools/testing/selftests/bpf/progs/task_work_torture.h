@@ -32,7 +32,7 @@ enum torture_context {
 	NR_CONTEXTS,
 };
 
-/* Who is asked to run the callback. */
+/* The task that runs the callback. */
 enum torture_target {
 	ON_CURRENT,
 	ON_OTHER,
