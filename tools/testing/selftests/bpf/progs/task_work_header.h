@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The programs of task_work_header, which must compile with types from anywhere, and
- * with or without bpf_task_work.h. Without, SCHEDULE_SIGNAL() and SCHEDULE_RESUME()
- * say how to schedule.
+ * The programs of task_work_header, which must compile with types from anywhere, with or
+ * without bpf_task_work.h, and as C++. Without the header SCHEDULE_SIGNAL() and
+ * SCHEDULE_RESUME() say how to schedule.
  */
 #ifndef _TASK_WORK_HEADER_H
 #define _TASK_WORK_HEADER_H
@@ -35,7 +35,7 @@ struct {
 
 static int callback(struct bpf_map *map, void *key, void *value)
 {
-	struct header_elem *elem = value;
+	struct header_elem *elem = (struct header_elem *)value;
 
 	elem->copied = bpf_copy_from_user(elem->text, sizeof(elem->text), (void *)elem->user_ptr);
 	elem->tid = bpf_get_current_pid_tgid();
@@ -49,9 +49,9 @@ static struct header_elem *armed_elem(void)
 	struct header_elem *elem;
 	__u32 key = 0;
 
-	elem = bpf_map_lookup_elem(&elems, &key);
+	elem = (struct header_elem *)bpf_map_lookup_elem(&elems, &key);
 	if (!elem || __sync_val_compare_and_swap(&elem->armed, 1, 0) != 1)
-		return (void *)0;
+		return (struct header_elem *)0;
 	return elem;
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* For loaders that take each name as it is, and for those that want one name a program. */
+/* With names that are plain, or an error; and one name a program, as some loaders want. */
 #define BPF_TASK_WORK_NO_FLAVOURS
 #include <bpf_task_work.h>
 #include "task_work_header.h"
