@@ -71,7 +71,7 @@ demo: taskprof ## the main job, from nothing: profile short-lived processes, cou
 	@vm/packages libdevel-nytprof-perl
 	@vm/demo $(IMAGE) $(TASKPROF) $(BUILD)
 
-test: selftests ## the tests, from nothing; T=task_work only some; RUNNER=test_progs-no_alu32; JSON=file, JUNIT=file: results for machines
+test: selftests taskprof-tests ## the tests, from nothing; T=task_work only some; RUNNER=test_progs-no_alu32; JSON=file, JUNIT=file: results for machines
 	@$(if $(JUNIT),vm/packages python3-junitparser)
 	@RUNNER='$(RUNNER)' JSON='$(JSON)' JUNIT='$(JUNIT)' vm/test $(O) '$(T)'
 
@@ -167,7 +167,6 @@ selftests: kernel
 bench-selftests: kernel
 	@vm/stage bench vm/selftests $(LINUX) $(O) bench CLANG=$(CLANG) LLVM_STRIP=$(STRIP) -j$(J)
 
-taskprof: kernel
+taskprof taskprof-tests: kernel
 	@vm/packages libdw-dev
-	@mkdir -p $(TASKPROF)
-	@vm/stage taskprof $(MAKE) -C $(LINUX)/tools/bpf/taskprof OUTPUT=$(TASKPROF) VMLINUX_BTF=$(O)/vmlinux CLANG=$(CLANG) -j$(J)
+	@vm/stage taskprof vm/taskprof $(LINUX) $(TASKPROF) VMLINUX_BTF=$(O)/vmlinux CLANG=$(CLANG) -j$(J)

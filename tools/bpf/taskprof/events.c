@@ -9,7 +9,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -49,6 +48,7 @@ pid_t start_command(void)
 	close(go[1]);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
+	signal(SIGPIPE, SIG_DFL);
 	if (read(go[0], &byte, 1) != 1)
 		_exit(1);
 	execvp(opt.command[0], opt.command);
@@ -129,21 +129,40 @@ static void attach_event(struct taskprof_bpf *skel, struct perf_event_attr *attr
 	add_link(link);
 }
 
-/* Threads and children of a thread inherit its event. */
-static void attach_process(struct taskprof_bpf *skel, struct perf_event_attr *attr)
+static pid_t *list_threads(size_t *nr)
 {
 	struct dirent *entry;
+	pid_t *threads = NULL;
 	char path[64];
 	DIR *dir;
 
+	*nr = 0;
 	snprintf(path, sizeof(path), "/proc/%d/task", opt.pid);
 	dir = opendir(path);
 	if (!dir)
 		errx(1, "process %d has ended", opt.pid);
-	while ((entry = readdir(dir)))
-		if (entry->d_name[0] != '.')
-			attach_event(skel, attr, atoi(entry->d_name), -1);
+	while ((entry = readdir(dir))) {
+		if (entry->d_name[0] == '.')
+			continue;
+		threads = must(realloc(threads, (*nr + 1) * sizeof(*threads)));
+		threads[(*nr)++] = atoi(entry->d_name);
+	}
 	closedir(dir);
+	return threads;
+}
+
+/*
+ * Threads and children of a thread inherit its event. Those that start meanwhile may do so
+ * from one that has it already: so they are not asked for once more.
+ */
+static void attach_process(struct taskprof_bpf *skel, struct perf_event_attr *attr)
+{
+	size_t i, nr;
+	pid_t *threads = list_threads(&nr);
+
+	for (i = 0; i < nr; i++)
+		attach_event(skel, attr, threads[i], -1);
+	free(threads);
 }
 
 static void attach_cpus(struct taskprof_bpf *skel, struct perf_event_attr *attr)
@@ -192,8 +211,10 @@ static void *send_nmis(void *unused)
 	if (opt.freq == 1)
 		period.tv_sec = 1;
 	while (!__atomic_load_n(&nmi_stop, __ATOMIC_RELAXED)) {
-		if (write(sysrq, "l", 1) != 1)
-			err(1, "/proc/sysrq-trigger");
+		if (write(sysrq, "l", 1) != 1) {
+			warn("no further samples: /proc/sysrq-trigger");
+			break;
+		}
 		nanosleep(&period, NULL);
 	}
 	return NULL;
@@ -217,23 +238,10 @@ static void attach_nmis(struct taskprof_bpf *skel)
 		err(1, "cannot start a thread");
 }
 
-/* Each event takes two file descriptors. */
-static void raise_limit(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit))
-		return;
-	limit.rlim_cur = limit.rlim_max;
-	if (setrlimit(RLIMIT_NOFILE, &limit) && opt.verbose)
-		warn("RLIMIT_NOFILE");
-}
-
 static void attach_events(struct taskprof_bpf *skel)
 {
 	struct perf_event_attr attr = {};
 
-	raise_limit();
 	choose_event(&attr);
 	if (opt.all)
 		attach_cpus(skel, &attr);
@@ -254,6 +262,19 @@ void start_sampling(struct taskprof_bpf *skel)
 		attach_events(skel);
 }
 
+/*
+ * In a child: it has the descriptors, too, and a link lasts as long as any of them. The
+ * console is the parent's business.
+ */
+void leave_sampling(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr_links; i++)
+		close(bpf_link__fd(links[i]));
+	loglevel = -1;
+}
+
 void stop_sampling(void)
 {
 	unsigned int i;
@@ -265,4 +286,5 @@ void stop_sampling(void)
 	}
 	for (i = 0; i < nr_links; i++)
 		bpf_link__destroy(links[i]);
+	nr_links = 0;
 }

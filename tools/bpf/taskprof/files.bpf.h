@@ -8,6 +8,7 @@
 #define __FILES_BPF_H
 
 #define MAX_FILES	16384
+#define MAX_FILE_NUMBER	(1U << (64 - FILE_SHIFT))
 #define MAX_DEPTH	64	/* of directories and mounts */
 #define LOCK_TRIES	8
 #define AREAS_PER_FILE	32	/* looked at to find the head of a file */
@@ -22,7 +23,9 @@ int bpf_iter_task_vma_new(struct bpf_iter_task_vma *it, struct task_struct *task
 struct vm_area_struct *bpf_iter_task_vma_next(struct bpf_iter_task_vma *it) __ksym;
 void bpf_iter_task_vma_destroy(struct bpf_iter_task_vma *it) __ksym;
 
+/* Those who run a file keep its inode: as long as it lives no other has the address. */
 struct file_key {
+	__u64 inode;
 	__u64 ino;
 	__u32 dev;
 	__u32 generation;
@@ -34,15 +37,20 @@ struct area {
 	__u64 end;
 	__u64 offset;		/* of its start in the file */
 	__u32 file;
-	__u32 is_new;		/* nobody has seen the file before */
+	__u32 wants_id;		/* nobody has sent its build ID yet */
 	struct file_key key;
+};
+
+struct known_file {
+	__u32 nr;
+	__u32 id_sent;
 };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, MAX_FILES);
 	__type(key, struct file_key);
-	__type(value, __u32);
+	__type(value, struct known_file);
 } files SEC(".maps");
 
 const volatile __u32 page_shift = 12;
@@ -50,13 +58,60 @@ const volatile __u32 page_shift = 12;
 __u32 nr_files;			/* file numbers given out */
 __u64 files_lost;		/* ... but no room for the file, its path or its build ID */
 
-static void get_key(struct file *file, struct file_key *key)
-{
-	struct inode *inode = BPF_CORE_READ(file, f_inode);
+/* The namespace of /proc, see find_proc(). */
+__u32 proc_level;
+__u64 proc_ns;
 
-	key->ino = BPF_CORE_READ(inode, i_ino);
-	key->dev = BPF_CORE_READ(inode, i_sb, s_dev);
-	key->generation = BPF_CORE_READ(inode, i_generation);
+/* What a process is called in the namespace that is @level deep. */
+static void get_upid(struct pid *pid, __u32 level, struct upid *upid)
+{
+	__u64 numbers = (__u64)pid + bpf_core_field_offset(struct pid, numbers);
+
+	if (bpf_probe_read_kernel(upid, sizeof(*upid), (void *)numbers + level * sizeof(*upid)))
+		upid->ns = NULL;
+}
+
+/* The current process as /proc has it, or 0. */
+static __u32 proc_pid(void)
+{
+	struct upid upid;
+	struct pid *pid;
+
+	if (!proc_level)
+		return bpf_get_current_pid_tgid() >> 32;
+	pid = bpf_get_current_task_btf()->group_leader->thread_pid;
+	if (pid->level < proc_level)
+		return 0;
+	get_upid(pid, proc_level, &upid);
+	return (__u64)upid.ns == proc_ns ? upid.nr : 0;
+}
+
+static __u64 get_mtime(const struct inode *inode)
+{
+	return inode->i_mtime_sec * NSEC_PER_SEC + inode->i_mtime_nsec;
+}
+
+static void get_key(struct inode *inode, struct file_key *key)
+{
+	key->inode = (__u64)inode;
+	key->ino = inode->i_ino;
+	key->dev = inode->i_sb->s_dev;
+	key->generation = inode->i_generation;
+}
+
+/* The code that the kernel gives to each process. Programs of 32 bits have another. */
+static bool is_vdso(const struct vm_area_struct *vma, struct file_key *key)
+{
+	struct mm_struct *mm = bpf_get_current_task_btf()->mm;
+
+	if (!bpf_core_field_exists(mm->context.vdso) ||
+	    BPF_CORE_READ(mm, context.vdso) != (void *)vma->vm_start)
+		return false;
+	__builtin_memset(key, 0, sizeof(*key));
+	key->ino = vma->vm_end - vma->vm_start;
+	if (bpf_core_field_exists(mm->context.vdso_image))
+		key->inode = (__u64)BPF_CORE_READ(mm, context.vdso_image);
+	return true;
 }
 
 /*
@@ -64,7 +119,15 @@ static void get_key(struct file *file, struct file_key *key)
  * each state that a caller may be in. None of them sleeps, so it may be anywhere.
  */
 
-/* bpf_d_path() is not for programs like this one. User space puts the names in order. */
+static long put_name(char *to, struct dentry *dentry)
+{
+	return bpf_probe_read_kernel_str(to, NAME_LEN, BPF_CORE_READ(dentry, d_name.name));
+}
+
+/*
+ * bpf_d_path() is not for programs like this one. User space puts the names in order. What
+ * is in no directory has a name all the same: memfd_create() gives it.
+ */
 __noinline __u32 put_names(struct path_record *record __arg_nonnull, __u64 dentry_addr,
 			   __u64 vfsmount_addr)
 {
@@ -75,6 +138,8 @@ __noinline __u32 put_names(struct path_record *record __arg_nonnull, __u64 dentr
 	long len;
 	int i;
 
+	if (BPF_CORE_READ(dentry, d_parent) == dentry)
+		return put_name(record->names, dentry) > 0;
 	mount = (void *)vfsmount_addr - bpf_core_field_offset(struct mount, mnt);
 	bpf_for(i, 0, MAX_DEPTH) {
 		if (dentry == BPF_CORE_READ(mount, mnt.mnt_root)) {
@@ -89,8 +154,7 @@ __noinline __u32 put_names(struct path_record *record __arg_nonnull, __u64 dentr
 		if (up == dentry || pos >= PATH_LEN)
 			break;
 		barrier_var(pos);	/* or else the compiler leaves the mask out */
-		len = bpf_probe_read_kernel_str(record->names + (pos & (PATH_LEN - 1)), NAME_LEN,
-						BPF_CORE_READ(dentry, d_name.name));
+		len = put_name(record->names + (pos & (PATH_LEN - 1)), dentry);
 		if (len <= 0)
 			break;
 		pos += len;
@@ -100,24 +164,50 @@ __noinline __u32 put_names(struct path_record *record __arg_nonnull, __u64 dentr
 	return nr;
 }
 
-static __u64 get_mtime(struct inode *inode)
-{
-	__u64 seconds = BPF_CORE_READ(inode, i_mtime_sec);
+/* A file of a layered file system is mapped from the layer; this is where users see it. */
+struct backing_file___x {
+	struct path user_path;
+} __attribute__((preserve_access_index));
 
-	return seconds * NSEC_PER_SEC + BPF_CORE_READ(inode, i_mtime_nsec);
+/* Its bit was 25 once, and 24 later. Of files that users map, only these have both. */
+#define FMODE_BACKING	0x03000000
+#define FMODE_NOACCOUNT	0x20000000
+
+static __u32 put_path(struct path_record *record, struct file *file)
+{
+	struct backing_file___x *backing = (void *)file;
+
+	if (!file) {
+		__builtin_memcpy(record->names, "[vdso]", sizeof("[vdso]"));
+		return 1;
+	}
+	if (file->f_mode & FMODE_BACKING && file->f_mode & FMODE_NOACCOUNT &&
+	    bpf_core_field_exists(backing->user_path))
+		return put_names(record, (__u64)BPF_CORE_READ(backing, user_path.dentry),
+				 (__u64)BPF_CORE_READ(backing, user_path.mnt));
+	return put_names(record, (__u64)BPF_CORE_READ(file, f_path.dentry),
+			 (__u64)BPF_CORE_READ(file, f_path.mnt));
 }
 
-static void send_path(struct path_record *record, struct file *file, __u32 nr)
+static bool is_program(const struct file *file)
 {
-	struct inode *inode = BPF_CORE_READ(file, f_inode);
+	struct mm_struct *mm = bpf_get_current_task_btf()->mm;
 
+	return file->f_inode == BPF_CORE_READ(mm, exe_file, f_inode);
+}
+
+static void send_path(struct path_record *record, struct area *area, struct file *file, __u32 nr)
+{
 	record->type = RECORD_PATH;
 	record->file = nr;
-	record->pid = bpf_get_current_pid_tgid() >> 32;
-	record->size = BPF_CORE_READ(inode, i_size);
-	record->mtime = get_mtime(inode);
-	record->nr_names = put_names(record, (__u64)BPF_CORE_READ(file, f_path.dentry),
-				     (__u64)BPF_CORE_READ(file, f_path.mnt));
+	record->pid = proc_pid();
+	record->is_vdso = !file;
+	record->is_program = file && is_program(file);
+	record->start = area->start;
+	record->end = area->end;
+	record->size = file ? file->f_inode->i_size : 0;
+	record->mtime = file ? get_mtime(file->f_inode) : 0;
+	record->nr_names = put_path(record, file);
 	bpf_ringbuf_submit(record, BPF_RB_FORCE_WAKEUP);
 }
 
@@ -125,64 +215,107 @@ static void send_path(struct path_record *record, struct file *file, __u32 nr)
 static void add_file(struct area *area, struct file *file)
 {
 	struct path_record *record = bpf_ringbuf_reserve(&ring, sizeof(*record), 0);
-	long err;
-	__u32 nr;
+	struct known_file new = {};
+	long err = -ENOSPC;
 
-	if (!record) {
-		__sync_fetch_and_add(&files_lost, 1);
-		return;
+	if (record) {
+		new.nr = __sync_fetch_and_add(&nr_files, 1) + 1;
+		if (new.nr < MAX_FILE_NUMBER)
+			err = bpf_map_update_elem(&files, &area->key, &new, BPF_NOEXIST);
+		if (!err) {
+			send_path(record, area, file, new.nr);
+			return;
+		}
+		bpf_ringbuf_discard(record, BPF_RB_NO_WAKEUP);
 	}
-	nr = __sync_fetch_and_add(&nr_files, 1) + 1;
-	err = bpf_map_update_elem(&files, &area->key, &nr, BPF_NOEXIST);
-	area->is_new = !err;
-	if (!err) {
-		send_path(record, file, nr);
-		return;
-	}
-	bpf_ringbuf_discard(record, BPF_RB_NO_WAKEUP);
 	if (err != -EEXIST)
 		__sync_fetch_and_add(&files_lost, 1);
 }
 
 /* Give the file a number if it has none. The iterator keeps the file in place. */
-static void number_file(struct area *area, struct file *file)
+static void number_file(struct area *area, struct vm_area_struct *vma)
 {
-	__u32 *known;
+	struct file *file = vma->vm_file;
+	struct known_file *known;
 
-	get_key(file, &area->key);
+	if (file)
+		get_key(file->f_inode, &area->key);
+	else if (!is_vdso(vma, &area->key))
+		return;
 	known = bpf_map_lookup_elem(&files, &area->key);
 	if (!known) {
 		add_file(area, file);
 		known = bpf_map_lookup_elem(&files, &area->key);
 	}
-	area->file = known ? *known : 0;
+	if (!known)
+		return;
+	area->file = known->nr;
+	area->wants_id = !known->id_sent;
 }
 
-/* -ENOENT: nothing is mapped there, as far as it can be seen. */
-__noinline int look_up_area(__u64 ip, struct area *area __arg_nonnull)
+static void fill_area(struct area *area, struct vm_area_struct *vma)
+{
+	area->start = vma->vm_start;
+	area->end = vma->vm_end;
+	area->offset = vma->vm_file ? (__u64)vma->vm_pgoff << page_shift : 0;
+	area->file = 0;
+	area->wants_id = 0;
+	number_file(area, vma);
+}
+
+static long see_area(struct task_struct *task, struct vm_area_struct *vma, struct area **area)
+{
+	if (vma->vm_flags & VM_EXEC)
+		fill_area(*area, vma);
+	return 0;
+}
+
+/*
+ * Much dearer than bpf_find_vma(), but before 6.18 it needs no more than the area's own
+ * lock. An area that somebody has locked is passed over there.
+ */
+static bool iterate_to_area(__u64 ip, struct area *area)
 {
 	struct vm_area_struct *vma;
 	struct bpf_iter_task_vma it;
-	struct file *file;
-	int err;
+	bool found;
+
+	bpf_iter_task_vma_new(&it, bpf_get_current_task_btf(), ip);
+	vma = bpf_iter_task_vma_next(&it);
+	found = vma && vma->vm_start <= ip;
+	if (found && (vma->vm_flags & VM_EXEC))
+		fill_area(area, vma);
+	bpf_iter_task_vma_destroy(&it);
+	return found;
+}
+
+/* -ENOENT: nothing is mapped there; -EBUSY: that can't be seen now, as somebody has a lock. */
+__noinline int look_up_area(__u64 ip, struct area *area __arg_nonnull)
+{
+	long err;
 
 	area->end = 0;
 	area->file = 0;
-	area->is_new = 0;
-	err = bpf_iter_task_vma_new(&it, bpf_get_current_task_btf(), ip);
-	vma = err ? NULL : bpf_iter_task_vma_next(&it);
-	if (!err && (!vma || vma->vm_start > ip))
-		err = -ENOENT;
-	if (!err && (vma->vm_flags & VM_EXEC)) {
-		area->start = vma->vm_start;
-		area->end = vma->vm_end;
-		area->offset = (__u64)vma->vm_pgoff << page_shift;
-		file = vma->vm_file;
-		if (file)
-			number_file(area, file);
-	}
-	bpf_iter_task_vma_destroy(&it);
+	area->wants_id = 0;
+	err = bpf_find_vma(bpf_get_current_task_btf(), ip, see_area, &area, 0);
+	if (err == -EBUSY && iterate_to_area(ip, area))
+		err = 0;
 	return err;
+}
+
+/* Where the mapping that @addr is in ends; 0 if that can't be seen. */
+__noinline __u64 end_of_mapping(__u64 addr)
+{
+	struct vm_area_struct *vma;
+	struct bpf_iter_task_vma it;
+	__u64 end = 0;
+
+	bpf_iter_task_vma_new(&it, bpf_get_current_task_btf(), addr);
+	vma = bpf_iter_task_vma_next(&it);
+	if (vma && vma->vm_start <= addr)
+		end = vma->vm_end;
+	bpf_iter_task_vma_destroy(&it);
+	return end;
 }
 
 /*
@@ -197,9 +330,8 @@ static void wait_for_mm(void)
 }
 
 /*
- * An iterator does not wait for a lock. Kernels that take that of the memory map for
- * it say -EBUSY. Others, 6.12.y among them, pass over an area that is locked, as all are
- * while the process forks: as if nothing were there. So look once more if nothing is.
+ * Neither of the two ways waits for a lock. A process that forks, for one, has locked its
+ * memory map and each area.
  */
 static int find_area(__u64 ip, struct area *area)
 {
@@ -207,7 +339,7 @@ static int find_area(__u64 ip, struct area *area)
 
 	bpf_for(i, 0, LOCK_TRIES) {
 		err = look_up_area(ip, area);
-		if (err != -EBUSY && (err != -ENOENT || i))
+		if (err != -EBUSY)
 			break;
 		wait_for_mm();
 	}
@@ -223,10 +355,12 @@ __noinline __u64 find_head(const struct area *area __arg_nonnull)
 	__u64 from = area->start - area->offset, head = 0;
 	struct vm_area_struct *vma;
 	struct bpf_iter_task_vma it;
-	struct file_key key;
 	struct file *file;
 	int i;
 
+	/* The vdso is no file, on no device: its head is where it starts. */
+	if (!area->key.dev)
+		return area->start;
 	from = from > HEAD_SLACK ? from - HEAD_SLACK : 0;
 	bpf_iter_task_vma_new(&it, bpf_get_current_task_btf(), from);
 	bpf_for(i, 0, AREAS_PER_FILE) {
@@ -234,10 +368,10 @@ __noinline __u64 find_head(const struct area *area __arg_nonnull)
 		if (!vma || vma->vm_start > area->start)
 			break;
 		file = vma->vm_file;
-		if (!file || vma->vm_pgoff)
+		/* With an anon_vma, the process may have written there. */
+		if (!file || vma->vm_pgoff || vma->anon_vma)
 			continue;
-		get_key(file, &key);
-		if (key.ino == area->key.ino && key.dev == area->key.dev)
+		if ((__u64)file->f_inode == area->key.inode)
 			head = vma->vm_start;
 	}
 	bpf_iter_task_vma_destroy(&it);
@@ -257,6 +391,7 @@ static bool is_build_id(const struct build_id_note *note)
 	       note->head.n_descsz <= BUILD_ID_LEN;
 }
 
+/* Whether there is nothing more to look for. */
 static bool search_notes(__u64 at, __u64 len, __u64 align, struct build_id_record *record)
 {
 	struct build_id_note note;
@@ -265,8 +400,12 @@ static bool search_notes(__u64 at, __u64 len, __u64 align, struct build_id_recor
 
 	align = align > 4 ? 7 : 3;
 	bpf_for(i, 0, 16) {
-		if (at >= end || bpf_copy_from_user(&note, sizeof(note), (void *)at))
+		if (at >= end)
 			break;
+		if (bpf_copy_from_user(&note, sizeof(note), (void *)at)) {
+			record->unread = true;
+			return true;
+		}
 		if (is_build_id(&note)) {
 			record->len = note.head.n_descsz;
 			__builtin_memcpy(record->build_id, note.id, BUILD_ID_LEN);
@@ -286,13 +425,16 @@ static void read_build_id(__u64 head, struct build_id_record *record)
 	__u64 at;
 	int i;
 
-	if (bpf_copy_from_user(&elf, sizeof(elf), (void *)head) ||
-	    elf.e_ident[0] != 0x7f || elf.e_ident[1] != 'E' || elf.e_ident[2] != 'L' ||
-	    elf.e_ident[3] != 'F' || elf.e_ident[4] != 2)
+	record->unread = bpf_copy_from_user(&elf, sizeof(elf), (void *)head);
+	if (record->unread || elf.e_ident[0] != 0x7f || elf.e_ident[1] != 'E' ||
+	    elf.e_ident[2] != 'L' || elf.e_ident[3] != 'F' || elf.e_ident[4] != 2)
 		return;
 	at = head + elf.e_phoff;
 	bpf_for(i, 0, 64) {
-		if (i >= elf.e_phnum || bpf_copy_from_user(&phdr, sizeof(phdr), (void *)at))
+		if (i >= elf.e_phnum)
+			break;
+		record->unread = bpf_copy_from_user(&phdr, sizeof(phdr), (void *)at);
+		if (record->unread)
 			break;
 		if (phdr.p_type == PT_NOTE &&
 		    search_notes(head + phdr.p_offset, phdr.p_filesz, phdr.p_align, record))
@@ -301,14 +443,23 @@ static void read_build_id(__u64 head, struct build_id_record *record)
 	}
 }
 
-static void send_build_id(const struct area *area)
+/*
+ * Once for each file, by the one who comes first. A function of its own at run time, too:
+ * otherwise what it needs of the stack would be missing where an area is looked up.
+ */
+static __noinline void send_build_id(const struct area *area)
 {
+	struct known_file *known = bpf_map_lookup_elem(&files, &area->key);
 	struct build_id_record record = {
 		.type = RECORD_BUILD_ID,
 		.file = area->file,
+		.unread = true,
 	};
-	__u64 head = find_head(area);
+	__u64 head;
 
+	if (!known || __sync_lock_test_and_set(&known->id_sent, 1))
+		return;
+	head = find_head(area);
 	/* Perhaps locked: see find_area(). */
 	if (!head) {
 		wait_for_mm();

@@ -9,14 +9,16 @@
 #include "json_writer.h"
 #include "prof.h"
 
-/* Stacks that differ in addresses only have the same names. */
+/* Stacks that differ in addresses only have the same names. Each text is there once. */
 struct line {
-	char *names;		/* thread, outermost, ..., innermost, with '\n' in between */
 	uint64_t cgroup;	/* 0 in folded stacks: they do not tell */
 	uint64_t count;
+	uint32_t nr;
+	const char *names[];	/* thread, outermost, ..., innermost */
 };
 
 static void *lines;
+static void *texts;
 
 static const char *const outcome_names[NR_OUTCOMES] = {
 	[DONE_BY_CALLBACK]	= "completed by the callback",
@@ -37,9 +39,22 @@ static const char *const loss_names[NR_LOSSES] = {
 	[LOST_BUILD_ID_PAGE]	= "build ID: page not resident",
 	[LOST_BUILD_ID_LOCK]	= "build ID: lock taken",
 	[LOST_TASK_GONE]	= "names: task gone",
+	[LOST_NO_POINTER]	= "user stack: frame pointer was none",
 };
 
-static const char no_frames_name[] = "user stack: frame pointer was none";
+static const char *const lost_copy_names[NR_LOST_COPIES] = {
+	[LOST_NO_BUFFER]	= "callers lost: no buffer",
+	[LOST_AREAS]		= "callers lost: code not listed",
+	[LOST_UNREADABLE]	= "callers lost: stack unreadable",
+	[LOST_NO_ROOM]		= "callers lost: ring buffer full",
+	[LOST_FORGOTTEN]	= "callers lost: too many processes",
+	[LOST_BEHIND]		= "callers lost: unwinder too slow",
+	[LOST_UNWINDER]		= "callers lost: unwinder failed",
+	[LOST_NO_TABLES]	= "callers lost: no unwind tables",
+	[LOST_NOT_COPIED]	= "callers lost: not in the copy",
+};
+
+static const char unread_name[] = "files without names: unreadable";
 static const char files_lost_name[] = "files unknown: no room";
 
 /* How long the UTF-8 character is at @text; 0 if it is malformed, or to control something. */
@@ -50,6 +65,8 @@ static int length_of(const char *text)
 	int i, more = (*byte >= 0xc0) + (*byte >= 0xe0) + (*byte >= 0xf0);
 	uint32_t c = more ? *byte & (0x3f >> more) : *byte;
 
+	if (*byte >= 0xf8)
+		return 0;
 	for (i = 1; i <= more; i++) {
 		if ((byte[i] & 0xc0) != 0x80)
 			return 0;
@@ -78,55 +95,75 @@ static bool is_nmi_entry(const char *name)
 }
 
 /* An event tells where it struck. A tracepoint is called on top of that, by the NMI. */
-static uint32_t nmi_frames(const struct frame *kernel, uint32_t nr)
+static uint32_t nmi_frames(const uint64_t *kernel, uint32_t nr)
 {
 	uint32_t i, skip = 0;
 
 	for (i = 0; opt.nmi && i < nr; i++)
-		if (is_nmi_entry(kernel_name(kernel[i].addr)))
+		if (is_nmi_entry(kernel_name(kernel[i])))
 			skip = i + 1;
 	return skip;
 }
 
-static char *names_of(const struct stack *stack)
+static int compare_texts(const void *a, const void *b)
 {
-	const struct frame *kernel = stack->frames + stack->nr_user;
-	uint32_t i, skip = nmi_frames(kernel, stack->nr_kernel);
-	char *names;
-	size_t len;
-	FILE *out = must(open_memstream(&names, &len));
+	return strcmp(a, b);
+}
 
-	print_name(out, stack->comm);
-	for (i = stack->nr_user; i-- > 0;) {
-		fputc('\n', out);
-		print_name(out, user_name(&stack->frames[i], i > 0));
-	}
+static const char *keep(const char *name, const char *suffix)
+{
+	char *text, **known;
+	size_t len;
+	FILE *out = must(open_memstream(&text, &len));
+
+	print_name(out, name);
+	fputs(suffix, out);
+	if (fclose(out))
+		err(1, "out of memory");
+	known = must(tsearch(text, &texts, compare_texts));
+	if (*known != text)
+		free(text);
+	return *known;
+}
+
+static struct line *line_of(const struct stack *stack)
+{
+	const uint64_t *kernel = stack->frames, *user = kernel + stack->nr_kernel;
+	uint32_t i, skip = nmi_frames(kernel, stack->nr_kernel), nr = 0;
+	struct line *line = must(calloc(1, sizeof(*line) + sizeof(line->names[0]) *
+					   (1 + stack->nr_user + stack->nr_kernel)));
+
+	line->names[nr++] = keep(stack->comm, "");
+	for (i = stack->nr_user; i-- > 0;)
+		line->names[nr++] = keep(user_name(user[i], i > 0), "");
 	for (i = stack->nr_kernel; i-- > skip;)
-		fprintf(out, "\n%s_[k]", kernel_name(kernel[i].addr - (i > skip)));
-	fclose(out);
-	return names;
+		line->names[nr++] = keep(kernel_name(kernel[i] - (i > skip)), "_[k]");
+	line->nr = nr;
+	line->cgroup = opt.json ? stack->cgroup : 0;
+	return line;
 }
 
 static int compare_lines(const void *a, const void *b)
 {
 	const struct line *x = a, *y = b;
-	int diff = strcmp(x->names, y->names);
+	uint32_t i;
 
-	return diff ? diff : x->cgroup < y->cgroup ? -1 : x->cgroup > y->cgroup;
+	for (i = 0; i < x->nr && i < y->nr; i++)
+		if (x->names[i] != y->names[i])
+			return strcmp(x->names[i], y->names[i]);
+	if (x->nr != y->nr)
+		return x->nr < y->nr ? -1 : 1;
+	return x->cgroup < y->cgroup ? -1 : x->cgroup > y->cgroup;
 }
 
 static void add_line(const struct stack *stack)
 {
-	struct line *line = must(calloc(1, sizeof(*line))), **known;
+	struct line *line = line_of(stack);
+	struct line **known = must(tsearch(line, &lines, compare_lines));
 
-	line->names = names_of(stack);
-	line->cgroup = opt.json ? stack->cgroup : 0;
-	known = must(tsearch(line, &lines, compare_lines));
 	(*known)->count += stack->count;
-	if (*known != line) {
-		free(line->names);
+	if (*known != line)
 		free(line);
-	}
 }
 
 static FILE *folded_out;
@@ -136,27 +173,31 @@ static void print_folded(const void *node, VISIT which, int depth)
 {
 	const struct line *line = *(const struct line *const *)node;
 	const char *c;
+	uint32_t i;
 
 	if (which != postorder && which != leaf)
 		return;
-	for (c = line->names; *c; c++)
-		fputc(*c == ';' ? ':' : *c == '\n' ? ';' : *c, folded_out);
+	for (i = 0; i < line->nr; i++) {
+		if (i)
+			fputc(';', folded_out);
+		for (c = line->names[i]; *c; c++)
+			fputc(*c == ';' ? ':' : *c, folded_out);
+	}
 	fprintf(folded_out, " %llu\n", (unsigned long long)line->count);
 }
 
 static json_writer_t *json;
 
-static void print_json_frames(const char *names)
+static void print_json_frames(const struct line *line)
 {
-	char *copy = must(strdup(names)), *rest = copy, *frame;
+	uint32_t i;
 
-	jsonw_string_field(json, "thread", strsep(&rest, "\n"));
+	jsonw_string_field(json, "thread", line->names[0]);
 	jsonw_name(json, "frames");
 	jsonw_start_array(json);
-	while ((frame = strsep(&rest, "\n")))
-		jsonw_string(json, frame);
+	for (i = 1; i < line->nr; i++)
+		jsonw_string(json, line->names[i]);
 	jsonw_end_array(json);
-	free(copy);
 }
 
 static void print_json_path(const char *path)
@@ -184,7 +225,7 @@ static void print_json(const void *node, VISIT which, int depth)
 	jsonw_lluint_field(json, "cgroup_id", line->cgroup);
 	if (path)
 		print_json_path(path);
-	print_json_frames(line->names);
+	print_json_frames(line);
 	jsonw_end_object(json);
 }
 
@@ -213,7 +254,6 @@ static void print_json_comparison(void)
 		jsonw_lluint_field(json, "recovered", profile.recovered[i]);
 		jsonw_end_object(json);
 	}
-	jsonw_lluint_field(json, no_frames_name, profile.no_frames);
 	jsonw_end_object(json);
 }
 
@@ -228,6 +268,9 @@ static void print_json_counters(const struct result *result)
 	for (i = 0; i < NR_OUTCOMES; i++)
 		jsonw_lluint_field(json, outcome_names[i], result->outcomes[i]);
 	jsonw_lluint_field(json, files_lost_name, result->files_lost);
+	jsonw_lluint_field(json, unread_name, profile.files_unread);
+	for (i = NOT_LOST + 1; opt.stack_size && i < NR_LOST_COPIES; i++)
+		jsonw_lluint_field(json, lost_copy_names[i], profile.lost_copies[i]);
 	jsonw_end_object(json);
 }
 
@@ -303,8 +346,15 @@ static void print_comparison(const struct result *result)
 		fprintf(stderr, "  %-35s %10llu %10llu\n", loss_names[i],
 			(unsigned long long)profile.lost[i],
 			(unsigned long long)profile.recovered[i]);
-	fprintf(stderr, "  %-35s %10llu %10s\n", no_frames_name,
-		(unsigned long long)profile.no_frames, "-");
+}
+
+static void print_lost_copies(void)
+{
+	int i;
+
+	for (i = NOT_LOST + 1; opt.stack_size && i < NR_LOST_COPIES; i++)
+		if (profile.lost_copies[i] || opt.verbose)
+			print_count(lost_copy_names[i], profile.lost_copies[i]);
 }
 
 static void print_details(void)
@@ -336,6 +386,33 @@ static bool is_balanced(const struct result *result)
 	return true;
 }
 
+static bool is_stopped(pid_t pid)
+{
+	char path[32], line[256];
+	bool stopped = false;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	file = fopen(path, "re");
+	while (file && !stopped && fgets(line, sizeof(line), file))
+		stopped = !strncmp(line, "State:\tT", 8);
+	if (file)
+		fclose(file);
+	return stopped;
+}
+
+/* An empty profile is right, and yet hardly what was wanted. */
+static void explain_nothing(void)
+{
+	if (opt.all)
+		warnx("all CPUs were idle");
+	else if (opt.command)
+		warnx("%s ended before the first sample", opt.command[0]);
+	else
+		warnx("process %d did not run%s", opt.pid,
+		      is_stopped(opt.pid) ? ": it is stopped" : "");
+}
+
 bool print_counters(const struct result *result)
 {
 	uint64_t dropped = sum(result->outcomes, FIRST_DROP, NR_OUTCOMES);
@@ -348,9 +425,14 @@ bool print_counters(const struct result *result)
 	print_refused(result);
 	if (result->files_lost || opt.verbose)
 		print_count(files_lost_name, result->files_lost);
+	if (profile.files_unread || opt.verbose)
+		print_count(unread_name, profile.files_unread);
+	print_lost_copies();
 	if (opt.verbose)
 		print_details();
 	if (opt.compare)
 		print_comparison(result);
+	if (!result->sampled)
+		explain_nothing();
 	return is_balanced(result);
 }

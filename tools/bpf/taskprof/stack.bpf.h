@@ -8,6 +8,7 @@ struct user_regs {
 	__u64 ip;
 	__u64 sp;
 	__u64 fp;
+	__u64 is_64bit;		/* else one frame is all there is */
 };
 
 /* What a function with a frame pointer leaves on the stack. */
@@ -15,6 +16,35 @@ struct link {
 	__u64 fp;
 	__u64 ip;
 };
+
+#if defined(__TARGET_ARCH_x86)
+#define CS_64BIT	0x33
+static bool is_64bit(const struct pt_regs *regs)
+{
+	return regs->cs == CS_64BIT;
+}
+#elif defined(__TARGET_ARCH_arm64)
+#define PSTATE_32BIT	0x10
+static bool is_64bit(const struct pt_regs *regs)
+{
+	return !(regs->pstate & PSTATE_32BIT);
+}
+#else
+static bool is_64bit(const struct pt_regs *regs)
+{
+	return true;
+}
+#endif
+
+static void get_all_regs(struct all_regs *all)
+{
+	void *regs = (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
+	__u32 size = bpf_core_type_size(struct pt_regs);
+
+	if (size > sizeof(*all))
+		size = sizeof(*all);
+	bpf_probe_read_kernel(all, size, regs);
+}
 
 /*
  * Seen from an interrupt or an NMI in the kernel, these are the registers with
@@ -24,78 +54,286 @@ static void get_user_regs(struct user_regs *user)
 {
 	struct pt_regs *regs = (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
 
-	user->ip = PT_REGS_IP_CORE(regs);
-	user->sp = PT_REGS_SP_CORE(regs);
-	user->fp = PT_REGS_FP_CORE(regs);
+	user->ip = PT_REGS_IP(regs);
+	user->sp = PT_REGS_SP(regs);
+	user->fp = PT_REGS_FP(regs);
+	user->is_64bit = is_64bit(regs);
 }
 
 /*
- * A stack grows down, so a caller's frame lies above. Where the link leads nowhere,
- * its return address is that of the outermost function, which has no frame pointer.
+ * Frame pointers lead up the stack, and elsewhere where a function runs on a stack of its
+ * own: a signal's handler, or part of a runtime. Each round of a chain that leads back to
+ * itself goes down at least once, to the same place.
  */
-static __always_inline bool next_frame(struct user_regs *at, const struct link *link, long err,
-				       __u32 *end)
+#define MAX_JUMPS	8	/* a mask, plus one */
+#define MAX_DISTANCE	0x100000	/* of frames on the same stack */
+
+/* With each sample, as it is too much for the stack of BPF programs. */
+struct walk {
+	struct user_regs at;
+	struct area area;
+	struct link interrupted;	/* what a signal cut in on, if ip is not 0 */
+	__u32 no_call;			/* at.ip is no return address: a signal came */
+	__u32 placed;			/* frames so far */
+	__u32 nr;			/* ... that are some */
+	__u32 unsure;			/* the last one is perhaps none */
+	__u32 jumped;			/* at.fp may be no frame pointer at all */
+	__u32 nr_jumps;
+	__u32 nr_at[MAX_JUMPS];		/* frames before each jump */
+	__u64 to[MAX_JUMPS];
+};
+
+/* Whether to go on there. A loop is kept once, with the frame that the jump led to. */
+static bool may_jump(struct walk *walk, __u64 fp, __u32 *end)
 {
-	if (err || !link->ip) {
-		*end = err && at->fp ? END_BY_FAULT : END_OF_CHAIN;
-		return false;
+	__u32 i;
+
+	for (i = 0; i < MAX_JUMPS; i++) {
+		if (i < walk->nr_jumps && walk->to[i] == fp) {
+			walk->nr = walk->nr_at[i] + 1;
+			*end = END_IN_A_LOOP;
+			return false;
+		}
 	}
-	at->ip = link->ip;
-	at->fp = link->fp > at->fp ? link->fp : 0;
+	if (walk->nr_jumps >= MAX_JUMPS)
+		return false;
+	i = walk->nr_jumps++ & (MAX_JUMPS - 1);
+	walk->to[i] = fp;
+	walk->nr_at[i] = walk->placed;
 	return true;
 }
 
-/* Put @ip into its file. A first frame counts wherever it is; a caller must lie in code. */
-static bool place_frame(struct sample_record *sample, __u32 i, __u64 ip, struct area *area)
+static long read_user(void *to, __u32 size, __u64 from, const bool in_task)
+{
+	return in_task ? bpf_copy_from_user(to, size, (void *)from) :
+	       bpf_probe_read_user(to, size, (void *)from);
+}
+
+/*
+ * On x86-64 a signal's handler returns to code that calls rt_sigreturn(), and above its
+ * frame lie the registers of what the signal cut in on: struct rt_sigframe. Where it was
+ * interrupted, it did not call: the frame pointer alone would miss that function. All
+ * this takes more room than most functions, so few other frames are looked at.
+ */
+#define SIGNAL_FRAME_SIZE	512
+#define CALLS_SIGRETURN		0x0f0000000fc0c748ULL	/* mov $15, %rax; first byte of syscall */
+
+struct saved_regs {
+	__u64 bp, bx, dx, ax, cx, sp, ip;
+};
+
+#define SAVED_REGS		136	/* from the handler's frame on */
+
+static void look_for_signal(struct walk *walk, const struct link *link, const bool in_task)
+{
+#if defined(__TARGET_ARCH_x86)
+	struct saved_regs saved;
+	__u64 code;
+
+	if (link->fp - walk->at.fp < SIGNAL_FRAME_SIZE ||
+	    read_user(&code, sizeof(code), link->ip, in_task) || code != CALLS_SIGRETURN ||
+	    read_user(&saved, sizeof(saved), walk->at.fp + SAVED_REGS, in_task) ||
+	    saved.bp != link->fp)
+		return;
+	walk->interrupted.fp = saved.bp;
+	walk->interrupted.ip = saved.ip + 1;
+#endif
+}
+
+/* The first two bytes of such a call: 0xff, and 2 in the middle of the next. */
+static bool is_indirect(__u8 code, __u8 mode)
+{
+	return code == 0xff && (mode & 0x38) == 0x10;
+}
+
+/*
+ * Code without frame pointers has other things in that register: what they point to may
+ * look like a return address, as the pointers in a table of functions do. But only a real
+ * one comes after a call.
+ */
+static bool follows_call(__u64 ip, const bool in_task)
+{
+	__u8 code[8] = {};
+
+	if (read_user(code, sizeof(code), ip - sizeof(code), in_task))
+		return false;
+#if defined(__TARGET_ARCH_x86)
+	/* call of an address; of what a register, or memory, holds: 2, 3, 6, 7 or 4 bytes */
+	return code[3] == 0xe8 || is_indirect(code[6], code[7]) || is_indirect(code[5], code[6]) ||
+	       is_indirect(code[2], code[3]) || is_indirect(code[1], code[2]) ||
+	       is_indirect(code[4], code[5]);
+#elif defined(__TARGET_ARCH_arm64)
+	return (code[7] & 0xfc) == 0x94 ||
+	       (code[7] == 0xd6 && code[6] == 0x3f && !(code[5] & 0xfc) && !(code[4] & 0x1f));
+#else
+	return true;
+#endif
+}
+
+/* Code without frame pointers keeps other things in that register. */
+static __u64 pointer_or_none(__u64 fp)
+{
+	return fp < 4096 || fp & (sizeof(long) - 1) ? 0 : fp;
+}
+
+/* What lies behind the present frame. */
+static long read_link(struct walk *walk, struct link *link, const bool in_task)
+{
+	long err;
+
+	if (walk->interrupted.ip) {
+		*link = walk->interrupted;
+		walk->interrupted.ip = 0;
+		walk->no_call = true;
+		return 0;
+	}
+	err = walk->at.fp ? read_user(link, sizeof(*link), walk->at.fp, in_task) : -1;
+#if defined(__TARGET_ARCH_arm64)
+	/* It may be signed, in its upper bits. */
+	link->ip &= bpf_get_current_task_btf()->mm->task_size - 1;
+#endif
+	if (!err)
+		look_for_signal(walk, link, in_task);
+	walk->no_call = walk->interrupted.ip != 0;
+	if (walk->jumped && (err || (!walk->no_call && !follows_call(link->ip, in_task)))) {
+		walk->at.fp = 0;
+		link->ip = 0;
+	}
+	return err;
+}
+
+/*
+ * Where the link leads nowhere, its return address is that of the outermost function,
+ * which has no frame pointer.
+ */
+static __always_inline bool next_frame(struct walk *walk, __u32 *end, const bool in_task)
+{
+	struct link link = {};
+	long err = read_link(walk, &link, in_task);
+
+	if (err || !link.ip) {
+		*end = err && walk->at.fp ? END_BY_FAULT : END_OF_CHAIN;
+		return false;
+	}
+	*end = END_TOO_DEEP;
+	walk->at.ip = link.ip;
+	if (walk->interrupted.ip)
+		return true;
+	link.fp = pointer_or_none(link.fp);
+	walk->jumped = link.fp - walk->at.fp - 1 >= MAX_DISTANCE;
+	if (link.fp && link.fp <= walk->at.fp && !may_jump(walk, link.fp, end))
+		return false;
+	walk->at.fp = link.fp;
+	return true;
+}
+
+/* As follows_call() says, but it is not asked twice while the memory map stays. */
+static bool is_caller(struct recent *recent, __u64 ip)
+{
+	__u64 *kept;
+
+	if (!recent)
+		return follows_call(ip, true);
+	kept = place_of_caller(recent, ip);
+	if (*kept == ip)
+		return true;
+	if (!follows_call(ip, true))
+		return false;
+	*kept = ip;
+	return true;
+}
+
+/* Returns false if what is mapped at @ip is not code. */
+static bool get_area(struct recent *recent, __u64 ip, struct area *area, __u32 *locked)
 {
 	int err;
 
-	if (ip < area->start || ip >= area->end) {
-		err = find_area(ip, area);
-		if (err && err != -ENOENT)
-			sample->areas_locked++;
-		else if (!area->end && i)
-			return false;
-		if (area->is_new)
-			send_build_id(area);
+	if (recent && recall_area(recent, ip, area))
+		return true;
+	err = find_area(ip, area);
+	if (area->wants_id)
+		send_build_id(area);
+	area->wants_id = 0;
+	if (err && err != -ENOENT) {
+		*locked += 1;
+		return true;
 	}
-	if (i >= MAX_FRAMES)
+	if (recent)
+		keep_area(recent, area);
+	return area->end;
+}
+
+/*
+ * Whether the present frame is one. The first counts wherever it is, and one without a file
+ * has no name that could be wrong; other callers are behind a call. If there is none, the
+ * chain may lead on all the same: makecontext() puts an address on the stack by hand, and
+ * a uretprobe replaces one. Then the next has to be a caller.
+ */
+static bool is_frame(struct walk *walk, struct recent *recent, __u32 i)
+{
+	return !i || walk->no_call || !walk->area.file || is_caller(recent, walk->at.ip);
+}
+
+/* Put the present frame into its file. Returns false if the stack ended before. */
+static bool place_frame(struct walk *walk, struct recent *recent, struct sample_record *sample,
+			__u32 i)
+{
+	__u32 at = sample->nr_kernel + i;
+	struct area *area = &walk->area;
+	__u64 ip = walk->at.ip;
+	bool was_unsure = walk->unsure;
+
+	if ((ip < area->start || ip >= area->end) &&
+	    !get_area(recent, ip, area, &sample->areas_locked) && i)
 		return false;
-	sample->user[i].file = area->file;
-	sample->user[i].addr = area->file ? ip - area->start + area->offset : 0;
+	walk->unsure = !is_frame(walk, recent, i);
+	if (at >= 2 * MAX_FRAMES || (walk->unsure && was_unsure))
+		return false;
+	sample->frames[at] = !area->file ? 0 : (__u64)area->file << FILE_SHIFT | (walk->unsure ?
+			     OFFSET_MASK : (ip - area->start + area->offset) & OFFSET_MASK);
 	return true;
+}
+
+static void begin_walk(struct walk *walk, const struct user_regs *regs)
+{
+	walk->at = *regs;
+	walk->at.fp = regs->is_64bit ? pointer_or_none(regs->fp) : 0;
+	walk->area.start = 0;
+	walk->area.end = 0;
+	walk->interrupted.ip = 0;
+	walk->no_call = false;
+	walk->placed = 0;
+	walk->nr = 0;
+	walk->unsure = false;
+	walk->nr_jumps = 0;
+	walk->jumped = walk->at.fp - regs->sp >= MAX_DISTANCE;
 }
 
 /*
  * In the callback (@in_task) with page faults; at the sample as far as the pages are
  * there. It returns the number of frames.
  */
-static __always_inline __u32 walk_user_stack(struct sample_record *sample, __u32 *end,
-					     const struct user_regs *regs, const bool in_task)
+static __always_inline __u32 walk_user_stack(struct walk *walk, struct sample_record *sample,
+					     __u32 *end, const struct user_regs *regs,
+					     const bool in_task)
 {
-	struct user_regs at = *regs;
-	struct link link = {};
-	struct area area = {};
-	__u32 nr = 0;
-	long err;
+	struct recent *recent = in_task ? get_recent() : NULL;
 	int i;
 
+	begin_walk(walk, regs);
 	*end = END_TOO_DEEP;
 	bpf_for(i, 0, MAX_FRAMES) {
-		if (in_task && !place_frame(sample, i, at.ip, &area)) {
+		if (in_task && !place_frame(walk, recent, sample, i)) {
 			*end = END_IN_DATA;
 			break;
 		}
-		nr = i + 1;
-		err = -1;
-		if (at.fp && in_task)
-			err = bpf_copy_from_user(&link, sizeof(link), (void *)at.fp);
-		else if (at.fp)
-			err = bpf_probe_read_user(&link, sizeof(link), (void *)at.fp);
-		if (!next_frame(&at, &link, err, end))
+		walk->placed = i + 1;
+		if (!walk->unsure)
+			walk->nr = i + 1;
+		if (!next_frame(walk, end, in_task))
 			break;
 	}
-	return nr;
+	return walk->nr;
 }
 
 struct build_ids {

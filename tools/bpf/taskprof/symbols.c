@@ -1,313 +1,257 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * Names of addresses: libdw reads the symbols of files, /proc/kallsyms has the
- * kernel's. A file is opened as soon as it is first seen, while most probably
- * somebody runs it. Its build ID, or for lack of that its size and the time when it was
- * written last, tells whether the path still leads to it.
- */
+/* Symbols of a file, by libdwfl, which finds debug files, too. Only in a child: see job.c. */
 #define _GNU_SOURCE
-#include <err.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <gelf.h>
-#include <search.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include <elfutils/libdwelf.h>
 #include <elfutils/libdwfl.h>
-#include <symbol/kallsyms.h>
 
 #include "prof.h"
 
-#define NSEC_PER_SEC	1000000000ULL
-#define OPEN_TRIES	4	/* processes that are asked for a file */
-
-struct binary {
-	char *path;
-	uint32_t pid;		/* a process that ran it */
-	uint32_t tries;
-	uint64_t size;
-	uint64_t mtime;
-	uint8_t build_id[BUILD_ID_LEN];
-	uint32_t id_len;
-	bool id_came;		/* ... even if there is none */
-	bool id_in_file;	/* it has a build ID, read or not */
-	Dwfl *dwfl;
-	Dwfl_Module *module;
-};
-
-struct name {
-	uint64_t addr;
-	uint32_t file;
-	char *text;
-};
-
-struct kernel_symbol {
+struct symbol {
 	uint64_t start;
-	char *name;
+	uint64_t end;
+	uint64_t max_end;	/* of this one and those before */
+	const char *name;
+	int rank;		/* of several at one place the lowest has the name */
 };
 
-static struct binary *binaries;
-static uint32_t nr_binaries;
-static void *names;
-static struct kernel_symbol *kernel_symbols;
-static size_t nr_kernel_symbols;
+static Dwfl *dwfl;
+static Dwfl_Module *module;
+static struct symbol *symbols;
+static size_t nr_symbols;
 
-static char *debuginfo_path;
-static const Dwfl_Callbacks callbacks = {
-	.find_elf = dwfl_build_id_find_elf,
-	.find_debuginfo = dwfl_standard_find_debuginfo,
-	.section_address = dwfl_offline_section_address,
-	.debuginfo_path = &debuginfo_path,
-};
-
-static struct binary *get_binary(uint32_t file)
+/*
+ * Only a debug file with the same build ID is right. Without that, libdwfl would take what
+ * lies beside the file, or in a directory that it names, under a certain name. It opens
+ * that, too, whatever it is.
+ */
+static int find_debug_file(Dwfl_Module *module, void **userdata, const char *name, Dwarf_Addr base,
+			   const char *file, const char *link, GElf_Word crc, char **debug_file)
 {
-	if (file >= nr_binaries) {
-		uint32_t nr = file + 64;
+	const unsigned char *id;
+	GElf_Addr addr;
 
-		binaries = must(realloc(binaries, nr * sizeof(*binaries)));
-		memset(binaries + nr_binaries, 0, (nr - nr_binaries) * sizeof(*binaries));
-		nr_binaries = nr;
-	}
-	return &binaries[file];
-}
-
-/* The names come from the leaf to the root. */
-void add_path(const struct path_record *record)
-{
-	struct binary *binary = get_binary(record->file);
-	const char *name = record->names;
-	char path[PATH_LEN + NAME_LEN + 1];
-	char *at = path + sizeof(path) - 1;
-	uint32_t i;
-
-	*at = '\0';
-	for (i = 0; i < record->nr_names; i++, name += strlen(name) + 1) {
-		at -= strlen(name);
-		memcpy(at, name, strlen(name));
-		*--at = '/';
-	}
-	free(binary->path);
-	binary->path = must(strdup(at));
-	binary->pid = record->pid;
-	binary->size = record->size;
-	binary->mtime = record->mtime;
-}
-
-/* What lies there now need not be a file: not to wait for the writer of a pipe. */
-static int open_file(const char *path, struct stat *stat)
-{
-	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-
-	if (fd < 0)
+	if (dwfl_module_build_id(module, &id, &addr) <= 0)
 		return -1;
-	if (!fstat(fd, stat) && S_ISREG(stat->st_mode))
-		return fd;
-	close(fd);
+	return dwfl_standard_find_debuginfo(module, userdata, name, base, NULL, NULL, 0,
+					    debug_file);
+}
+
+static int find_no_elf(Dwfl_Module *module, void **userdata, const char *name, Dwarf_Addr base,
+		       char **file, Elf **elf)
+{
 	return -1;
 }
 
-static bool is_same_file(const struct binary *binary, const struct stat *stat, Elf *elf)
+static char *debuginfo_path;
+static const Dwfl_Callbacks callbacks = {
+	.find_elf = find_no_elf,
+	.find_debuginfo = find_debug_file,
+	.debuginfo_path = &debuginfo_path,
+};
+
+/* The file that is held, which is a regular one: that was looked at. */
+int open_binary(const struct binary *binary)
+{
+	char path[32];
+
+	if (binary->fd < 0 || binary->is_bad)
+		return -1;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", binary->fd);
+	return open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+}
+
+/* It has not been written to, and has the build ID, if one is known. */
+bool is_same_file(const struct binary *binary, int fd, Elf *elf)
 {
 	const void *id;
-	ssize_t len = dwelf_elf_gnu_build_id(elf, &id);
+	ssize_t len;
 
-	if (binary->id_len)
-		return len == binary->id_len && !memcmp(id, binary->build_id, len);
-	return stat->st_size == binary->size &&
-	       stat->st_mtim.tv_sec * NSEC_PER_SEC + stat->st_mtim.tv_nsec == binary->mtime;
-}
-
-static bool read_symbols(struct binary *binary, const char *path)
-{
-	const unsigned char *id;
-	GElf_Addr addr, bias;
-	struct stat stat;
-	Elf *elf;
-	int fd = open_file(path, &stat);
-
-	if (fd < 0)
+	if (elf_kind(elf) != ELF_K_ELF || !(binary->is_vdso || is_unchanged(binary, fd)))
 		return false;
-	binary->dwfl = must(dwfl_begin(&callbacks));
-	binary->module = dwfl_report_offline(binary->dwfl, path, path, fd);
-	dwfl_report_end(binary->dwfl, NULL, NULL);
-	/* libdwfl owns the descriptor once it has the module. */
-	if (!binary->module)
+	if (!binary->id_len)
+		return !binary->is_vdso;
+	len = dwelf_elf_gnu_build_id(elf, &id);
+	return len == binary->id_len && !memcmp(id, binary->build_id, len);
+}
+
+static bool check_file(const struct binary *binary, int fd)
+{
+	Elf *elf = elf_begin(fd, ELF_C_READ_MMAP, NULL);
+	bool same = elf && is_same_file(binary, fd, elf);
+
+	elf_end(elf);
+	return same;
+}
+
+static bool report_file(const struct binary *binary)
+{
+	int fd = open_binary(binary);
+
+	dwfl = dwfl_begin(&callbacks);
+	/* It takes over the descriptor, if it takes the file. */
+	if (fd >= 0 && dwfl && check_file(binary, fd))
+		module = dwfl_report_elf(dwfl, binary->path, binary->path, fd, 0, true);
+	if (fd >= 0 && !module)
 		close(fd);
-	elf = binary->module ? dwfl_module_getelf(binary->module, &bias) : NULL;
-	if (elf && is_same_file(binary, &stat, elf)) {
-		binary->id_in_file = dwfl_module_build_id(binary->module, &id, &addr) > 0;
-		return true;
-	}
-	dwfl_end(binary->dwfl);
-	binary->dwfl = NULL;
-	binary->module = NULL;
-	return false;
+	return module && !dwfl_report_end(dwfl, NULL, NULL);
 }
 
-static void open_binary(struct binary *binary)
+static int rank_of(const GElf_Sym *symbol, const char *name)
 {
-	char inside[PATH_LEN + NAME_LEN + 64];
+	static const int by_binding[] = { [STB_LOCAL] = 2, [STB_GLOBAL] = 0, [STB_WEAK] = 1 };
+	int bind = GELF_ST_BIND(symbol->st_info);
 
-	binary->tries++;
-	/* As its process sees it, which may be in a container. */
-	snprintf(inside, sizeof(inside), "/proc/%u/root%s", binary->pid, binary->path);
-	if (!read_symbols(binary, inside) && !read_symbols(binary, binary->path) && opt.verbose)
-		warnx("%s (process %u): no such file any more to read names from", binary->path,
-		      binary->pid);
+	return 100 * (bind <= STB_WEAK ? by_binding[bind] : 0) + strspn(name, "_");
 }
 
-void add_build_id(const struct build_id_record *record)
+static bool is_code(const GElf_Sym *symbol, const GElf_Shdr *section, const char *name)
 {
-	struct binary *binary = get_binary(record->file);
+	int type = GELF_ST_TYPE(symbol->st_info);
 
-	binary->id_len = record->len;
-	binary->id_came = true;
-	memcpy(binary->build_id, record->build_id, BUILD_ID_LEN);
-	if (binary->path)
-		open_binary(binary);
+	return (type == STT_FUNC || type == STT_GNU_IFUNC || type == STT_NOTYPE) &&
+	       section->sh_flags & SHF_EXECINSTR && *name && *name != '$';
 }
 
-/* The process that was seen first may be gone, and with it its way to the file. */
-void try_again(uint32_t file, uint32_t pid)
+/* Its end stays open (0) if the file does not tell its size. */
+static void add_symbol(int i, bool has_all)
 {
-	struct binary *binary = get_binary(file);
+	GElf_Addr addr, bias;
+	GElf_Shdr section;
+	GElf_Sym symbol;
+	GElf_Word index;
+	const char *name;
+	Elf *elf;
 
-	if (!binary->path || !binary->id_came || binary->module || binary->pid == pid ||
-	    binary->tries == OPEN_TRIES)
+	name = dwfl_module_getsym_info(module, i, &symbol, &addr, &index, &elf, &bias);
+	if (!name || !elf || !gelf_getshdr(elf_getscn(elf, index), &section) ||
+	    !is_code(&symbol, &section, name) || (!symbol.st_size && !has_all))
 		return;
-	binary->pid = pid;
-	open_binary(binary);
+	symbols[nr_symbols++] = (struct symbol){
+		.start = addr,
+		.end = symbol.st_size ? addr + symbol.st_size : 0,
+		.max_end = section.sh_addr + section.sh_size + bias,
+		.name = name,
+		.rank = rank_of(&symbol, name),
+	};
 }
 
-bool build_id_was_read(uint32_t file)
+static int compare_symbols(const void *a, const void *b)
 {
-	return get_binary(file)->id_len;
+	const struct symbol *x = a, *y = b;
+
+	if (x->start != y->start)
+		return x->start < y->start ? -1 : 1;
+	return x->rank != y->rank ? x->rank - y->rank : strcmp(x->name, y->name);
 }
 
-bool has_build_id(uint32_t file)
+/* A function whose size is not told, in assembly, ends with its section or at the next one. */
+static void close_symbols(void)
 {
-	return get_binary(file)->id_len || get_binary(file)->id_in_file;
+	uint64_t next = UINT64_MAX, max_end = 0;
+	size_t i;
+
+	for (i = nr_symbols; i-- > 0;) {
+		struct symbol *symbol = &symbols[i];
+
+		if (i + 1 < nr_symbols && symbol->start != symbols[i + 1].start)
+			next = symbols[i + 1].start;
+		if (!symbol->end)
+			symbol->end = next < symbol->max_end ? next : symbol->max_end;
+	}
+	for (i = 0; i < nr_symbols; i++) {
+		max_end = symbols[i].end > max_end ? symbols[i].end : max_end;
+		symbols[i].max_end = max_end;
+	}
 }
 
-bool has_names(uint32_t file)
+/*
+ * A table that has only what is exported knows nothing of the functions in between: there,
+ * one whose size is not told could be any of them. Such a table has no local symbols.
+ */
+bool load_symbols(const struct binary *binary)
 {
-	return get_binary(file)->module;
+	int i, nr;
+
+	elf_version(EV_CURRENT);
+	if (!report_file(binary))
+		return false;
+	nr = dwfl_module_getsymtab(module);
+	symbols = nr > 0 ? calloc(nr, sizeof(*symbols)) : NULL;
+	if (!symbols)
+		return false;
+	for (i = 1; i < nr; i++)
+		add_symbol(i, dwfl_module_getsymtab_first_global(module) > 1);
+	qsort(symbols, nr_symbols, sizeof(*symbols), compare_symbols);
+	close_symbols();
+	return true;
+}
+
+void drop_symbols(void)
+{
+	dwfl_end(dwfl);
+	dwfl = NULL;
+	module = NULL;
+	free(symbols);
+	symbols = NULL;
+	nr_symbols = 0;
 }
 
 /* From the place in the file to the address that its symbols have. */
-static const char *find_symbol(const struct binary *binary, uint64_t offset)
+static bool to_address(uint64_t offset, uint64_t *addr)
 {
-	size_t nr, i;
-	GElf_Phdr phdr;
-	GElf_Off within;
-	GElf_Sym symbol;
 	GElf_Addr bias;
-	Elf *elf;
+	GElf_Phdr phdr;
+	size_t nr, i;
+	Elf *elf = dwfl_module_getelf(module, &bias);
 
-	elf = dwfl_module_getelf(binary->module, &bias);
 	if (!elf || elf_getphdrnum(elf, &nr))
-		return NULL;
+		return false;
 	for (i = 0; i < nr; i++) {
 		if (!gelf_getphdr(elf, i, &phdr) || phdr.p_type != PT_LOAD ||
 		    offset < phdr.p_offset || offset >= phdr.p_offset + phdr.p_filesz)
 			continue;
-		return dwfl_module_addrinfo(binary->module,
-					    bias + phdr.p_vaddr + offset - phdr.p_offset,
-					    &within, &symbol, NULL, NULL, NULL);
+		*addr = bias + phdr.p_vaddr + offset - phdr.p_offset;
+		return true;
 	}
-	return NULL;
+	return false;
 }
 
-/* Without a name, the file is better than nothing. */
-static char *make_name(const struct frame *frame)
+/* How many symbols start there or before. */
+static size_t count_up_to(uint64_t addr)
 {
-	struct binary *binary = get_binary(frame->file);
-	const char *symbol = NULL;
-	char *text;
-
-	if (!frame->file)
-		return must(strdup("[unknown]"));
-	if (binary->module)
-		symbol = find_symbol(binary, frame->addr);
-	if (symbol)
-		return must(strdup(symbol));
-	if (asprintf(&text, "[%s]", binary->path ? basename(binary->path) : "unknown") < 0)
-		err(1, "out of memory");
-	return text;
-}
-
-static int compare_names(const void *a, const void *b)
-{
-	const struct name *x = a, *y = b;
-
-	if (x->file != y->file)
-		return x->file < y->file ? -1 : 1;
-	return x->addr < y->addr ? -1 : x->addr > y->addr;
-}
-
-/* A return address may lie behind the end of the function that called last. */
-const char *user_name(const struct frame *frame, bool is_caller)
-{
-	struct frame at = { .addr = frame->addr - is_caller, .file = frame->file };
-	struct name key = { .addr = at.addr, .file = at.file }, *name, **known;
-
-	known = tfind(&key, &names, compare_names);
-	if (known)
-		return (*known)->text;
-	name = must(malloc(sizeof(*name)));
-	*name = key;
-	name->text = make_name(&at);
-	must(tsearch(name, &names, compare_names));
-	return name->text;
-}
-
-static int add_kernel_symbol(void *arg, const char *name, char type, u64 start)
-{
-	size_t nr = nr_kernel_symbols;
-
-	if (!kallsyms__is_function(type) || !start)
-		return 0;
-	if (!(nr & (nr - 1)))
-		kernel_symbols = must(realloc(kernel_symbols,
-					      (nr ? 2 * nr : 1) * sizeof(*kernel_symbols)));
-	kernel_symbols[nr].start = start;
-	/* A module's name follows a tab. */
-	kernel_symbols[nr].name = must(strndup(name, strcspn(name, "\t")));
-	nr_kernel_symbols++;
-	return 0;
-}
-
-static int compare_kernel_symbols(const void *a, const void *b)
-{
-	const struct kernel_symbol *x = a, *y = b;
-
-	return x->start < y->start ? -1 : x->start > y->start;
-}
-
-void load_kernel_symbols(void)
-{
-	if (kallsyms__parse("/proc/kallsyms", NULL, add_kernel_symbol))
-		warn("/proc/kallsyms");
-	if (!nr_kernel_symbols)
-		warnx("no names for the kernel: see /proc/sys/kernel/kptr_restrict");
-	qsort(kernel_symbols, nr_kernel_symbols, sizeof(*kernel_symbols), compare_kernel_symbols);
-}
-
-const char *kernel_name(uint64_t addr)
-{
-	size_t low = 0, high = nr_kernel_symbols;
+	size_t low = 0, high = nr_symbols;
 
 	while (low < high) {
 		size_t middle = (low + high) / 2;
 
-		if (kernel_symbols[middle].start <= addr)
+		if (symbols[middle].start <= addr)
 			low = middle + 1;
 		else
 			high = middle;
 	}
-	return low ? kernel_symbols[low - 1].name : "[kernel]";
+	return low;
+}
+
+/* The innermost one, as one function can lie within another. */
+const char *find_symbol(uint64_t offset)
+{
+	const struct symbol *found = NULL;
+	uint64_t addr;
+	size_t i;
+
+	if (!to_address(offset, &addr))
+		return NULL;
+	for (i = count_up_to(addr); i-- > 0 && symbols[i].max_end > addr;) {
+		if (found && symbols[i].start != found->start)
+			break;
+		if (symbols[i].end > addr)
+			found = &symbols[i];
+	}
+	return found ? found->name : NULL;
 }

@@ -16,19 +16,28 @@
 #define ESRCH		3
 #define EBUSY		16
 #define EEXIST		17
+#define ENOSPC		28
 #define EOPNOTSUPP	95
 #define SLOT_TRIES	32
+#define SLOT_STRIDE	61	/* odd: those in use for long lie side by side */
 /* Bits 20 to 23, or in 7.x 28 to 30: there, the others count what is never nested so deep. */
 #define NMI_MASK	0x70f00000
 #define PF_KTHREAD	0x00200000
+#define PF_USER_WORKER	0x00004000	/* of vhost, or io_uring: never goes to user mode */
+#define TS_COMPAT	2		/* a system call of a 32-bit program */
+#define X32_BIT		0x40000000
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 4 * 1024 * 1024);	/* taskprof sets it */
 } ring SEC(".maps");
 
+static __u64 wakeup_flags(void);
+
 #include "files.bpf.h"
+#include "recent.bpf.h"
 #include "stack.bpf.h"
+#include "copy.bpf.h"
 
 struct task_struct *bpf_task_from_pid(s32 pid) __ksym;
 void bpf_task_release(struct task_struct *task) __ksym;
@@ -52,8 +61,10 @@ struct sample_slot {
 	__u32 state;
 	__u32 exec_id;
 	__u32 in_exec;		/* sampled in execve() */
+	__s32 tid;		/* in the first namespace */
 	__u64 start_time;
 	struct user_regs regs;
+	struct walk walk;
 	struct sample_record sample;
 };
 
@@ -139,11 +150,12 @@ static __u32 ring_failure(__u64 size)
 /* Send a sample, and so settle what became of it. */
 static void send(struct sample_record *sample, __u32 outcome, __u32 nr_user)
 {
-	__u64 size = offsetof(struct sample_record, user);
+	__u64 size = offsetof(struct sample_record, frames);
+	__u32 nr_kernel = sample->nr_kernel;
 
 	sample->outcome = outcome;
 	sample->nr_user = nr_user;
-	size += (nr_user & MAX_FRAMES) * sizeof(struct frame);
+	size += ((nr_kernel & MAX_FRAMES) + (nr_user & MAX_FRAMES)) * sizeof(__u64);
 	if (bpf_ringbuf_output(&ring, sample, size, wakeup_flags()))
 		outcome = ring_failure(size);
 	settle(outcome);
@@ -156,6 +168,42 @@ static void name(struct sample_record *sample)
 }
 
 /*
+ * The number of execve() and execveat(). At the end of the system call, user registers are
+ * those of the new program already, and in_execve is 0 again: only the number tells.
+ */
+static bool is_execve(struct task_struct *task, struct pt_regs *regs)
+{
+#if defined(__TARGET_ARCH_x86)
+	__u64 nr = regs->orig_ax;
+
+	if (task->thread_info.status & TS_COMPAT)
+		return nr == 11 || nr == 358;
+	return nr == 59 || nr == 322 || nr == (X32_BIT | 520) || nr == (X32_BIT | 545);
+#elif defined(__TARGET_ARCH_arm64)
+	int nr = regs->syscallno;
+
+	return nr == 221 || nr == 281;
+#else
+	return false;
+#endif
+}
+
+static bool in_execve(struct task_struct *task)
+{
+	if (bpf_core_field_exists(task->in_execve) && BPF_CORE_READ_BITFIELD(task, in_execve))
+		return true;
+	return is_execve(task, (void *)bpf_task_pt_regs(task));
+}
+
+/* If execve() fails, its caller gets an error, and has its stack. */
+static bool returns_error(struct task_struct *task)
+{
+	struct pt_regs *regs = (void *)bpf_task_pt_regs(task);
+
+	return (__u64)PT_REGS_RC(regs) >= -4095ULL;
+}
+
+/*
  * Whether the user stack of the sample is there still. execve() gives the task a new
  * memory map and another self_exec_id first, and new registers at its end. Linux 6.18
  * and later call back also while the task exits, when its memory is gone.
@@ -163,15 +211,33 @@ static void name(struct sample_record *sample)
 static __u32 look_again(struct sample_slot *slot)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct user_regs now;
+	struct user_regs sampled = slot->regs;
 
 	if (!task->mm)
 		return DROP_GONE;
-	get_user_regs(&now);
-	slot->sample.moved = now.ip != slot->regs.ip || now.sp != slot->regs.sp;
-	if (task->self_exec_id != slot->exec_id || (slot->in_exec && slot->sample.moved))
+	/*
+	 * After an NMI that struck user code, the task goes on for a few instructions. Its
+	 * stack is that of now, so the registers have to be, too.
+	 */
+	get_user_regs(&slot->regs);
+	slot->sample.moved = slot->regs.ip != sampled.ip || slot->regs.sp != sampled.sp;
+	if (task->self_exec_id != slot->exec_id || (slot->in_exec && !returns_error(task)))
 		return DROP_EXEC;
 	return DONE_BY_CALLBACK;
+}
+
+/* Without frame pointers it is the first frame, and what the others can be made of. */
+static __u32 read_user_stack(struct sample_slot *slot)
+{
+	struct sample_record *sample = &slot->sample;
+
+	if (!stack_size)
+		return walk_user_stack(&slot->walk, sample, &sample->end, &slot->regs, true);
+	begin_walk(&slot->walk, &slot->regs);
+	place_frame(&slot->walk, get_recent(), sample, 0);
+	if (slot->regs.is_64bit)
+		copy_stack(sample, slot->regs.sp);
+	return 1;
 }
 
 /*
@@ -190,7 +256,7 @@ static int complete(struct bpf_map *map, void *key, void *value)
 	name(sample);
 	outcome = look_again(slot);
 	if (outcome == DONE_BY_CALLBACK)
-		nr_user = walk_user_stack(sample, &sample->end, &slot->regs, true);
+		nr_user = read_user_stack(slot);
 	if (__sync_val_compare_and_swap(&slot->state, COMPLETING, SENDING) != COMPLETING)
 		return 0;
 	send(sample, outcome, nr_user);
@@ -201,34 +267,30 @@ static int complete(struct bpf_map *map, void *key, void *value)
 /* What is at hand. For a task_work on current the callback comes after this anyway. */
 static __always_inline void begin(void *ctx, struct sample_record *sample)
 {
-	__u64 ids = bpf_get_current_pid_tgid();
 	long len;
 
 	sample->type = RECORD_SAMPLE;
-	sample->error = 0;
-	sample->pid = ids >> 32;
-	sample->tid = ids;
+	sample->pid = proc_pid();
 	sample->in_nmi = in_nmi();
 	sample->moved = 0;
 	sample->end = END_OF_CHAIN;
 	sample->nr_user = 0;
 	sample->areas_locked = 0;
+	sample->copy = 0;
+	sample->lost_copy = NOT_LOST;
 	sample->attempt.nr_frames = 0;
 	sample->attempt.nr_build_ids = 0;
 	name(sample);
-	len = bpf_get_stack(ctx, sample->kernel, sizeof(sample->kernel), 0);
+	len = bpf_get_stack(ctx, sample->frames, MAX_FRAMES * sizeof(__u64), 0);
 	sample->nr_kernel = len > 0 ? len / sizeof(__u64) : 0;
 }
 
-static bool in_execve(struct task_struct *task)
+static __always_inline void try_all(void *ctx, struct sample_slot *slot)
 {
-	return bpf_core_field_exists(task->in_execve) && BPF_CORE_READ_BITFIELD(task, in_execve);
-}
+	struct attempt *attempt = &slot->sample.attempt;
 
-static __always_inline void try_all(void *ctx, struct attempt *attempt,
-				    const struct user_regs *regs)
-{
-	attempt->nr_frames = walk_user_stack(NULL, &attempt->end, regs, false);
+	attempt->nr_frames = walk_user_stack(&slot->walk, NULL, &attempt->end, &slot->regs, false);
+	attempt->fp = slot->walk.at.fp;
 	try_build_ids(attempt, ctx);
 }
 
@@ -241,9 +303,10 @@ static __always_inline void fill(void *ctx, struct sample_slot *slot, struct tas
 	slot->exec_id = task->self_exec_id;
 	slot->in_exec = in_execve(task);
 	slot->start_time = task->start_time;
+	slot->tid = task->pid;
 	begin(ctx, &slot->sample);
 	if (compare)
-		try_all(ctx, &slot->sample.attempt, &slot->regs);
+		try_all(ctx, slot);
 	slot->state = WAITING;
 }
 
@@ -265,7 +328,7 @@ static __u32 outcome_of(int err)
 static __always_inline void send_without(void *ctx, int err)
 {
 	__u32 outcome = outcome_of(err);
-	__u64 size = offsetof(struct sample_record, user);
+	__u64 size = offsetof(struct sample_record, frames[MAX_FRAMES]);
 	struct sample_record *sample;
 
 	sample = bpf_ringbuf_reserve(&ring, size, 0);
@@ -275,7 +338,6 @@ static __always_inline void send_without(void *ctx, int err)
 	}
 	begin(ctx, sample);
 	sample->outcome = outcome;
-	sample->error = err;
 	bpf_ringbuf_submit(sample, wakeup_flags());
 	settle(outcome);
 	if (outcome == DROP_REFUSED)
@@ -291,7 +353,7 @@ static struct sample_slot *find_slot(struct task_struct *task, int *err)
 
 	*err = -EBUSY;
 	for (i = 0; i < SLOT_TRIES && *err == -EBUSY; i++) {
-		key = (first + i) % NR_SLOTS;
+		key = (first + i * SLOT_STRIDE) % NR_SLOTS;
 		slot = bpf_map_lookup_elem(&slots, &key);
 		if (!slot)
 			break;
@@ -317,7 +379,7 @@ static __always_inline int take_sample(void *ctx)
 	count(&sampled);
 	if (in_nmi())
 		count(&sampled_in_nmi);
-	if (!(task->flags & PF_KTHREAD))
+	if (!(task->flags & (PF_KTHREAD | PF_USER_WORKER)))
 		slot = find_slot(task, &err);
 	if (slot)
 		fill(ctx, slot, task);
@@ -339,9 +401,27 @@ int BPF_PROG(on_nmi, void *handler, s64 delta_ns, int handled)
 	return handled ? take_sample(ctx) : 0;
 }
 
+/*
+ * Run by taskprof itself, which has put in how many namespaces further out /proc is
+ * mounted: that is the one in which processes have the numbers that it can use.
+ */
+__u32 proc_distance;
+
+SEC("syscall")
+int find_proc(void *ctx)
+{
+	struct pid *pid = bpf_get_current_task_btf()->thread_pid;
+	struct upid upid;
+
+	proc_level = pid->level - proc_distance;
+	get_upid(pid, proc_level, &upid);
+	proc_ns = (__u64)upid.ns;
+	return 0;
+}
+
 static bool is_alive(const struct sample_slot *slot)
 {
-	struct task_struct *task = bpf_task_from_pid(slot->sample.tid);
+	struct task_struct *task = bpf_task_from_pid(slot->tid);
 	bool alive;
 
 	if (!task)

@@ -57,6 +57,9 @@ static void print_usage(FILE *to)
 	      "  -o, --output FILE    instead of standard output\n"
 	      "      --folded         a line for each stack, for flame graphs (default)\n"
 	      "      --json           stacks and counters as JSON\n"
+	      "      --call-graph fp|dwarf[,BYTES]  callers by frame pointers (fp), or by unwind tables\n"
+	      "                       and a copy of so many bytes of the stack (8192; for -O2 code)\n"
+	      "      --debuginfod     ask the servers in DEBUGINFOD_URLS for names; this may take long\n"
 	      "      --compare        also try all at the sample, and count what is lost there\n"
 	      "      --nmi            sample at NMIs from sysrq instead of perf events: for machines\n"
 	      "                       without a PMU; all CPUs but one, a backtrace in the log for each\n"
@@ -76,9 +79,30 @@ static unsigned int to_number(const char *option, unsigned long max)
 	return value;
 }
 
+#define STACK_SIZE	8192
+
+static void parse_call_graph(const char *mode)
+{
+	opt.stack_size = 0;
+	if (!strcmp(mode, "fp"))
+		return;
+	if (!can_unwind)
+		errx(2, "--call-graph %s: fp is all there is on this architecture", mode);
+	opt.stack_size = STACK_SIZE;
+	if (!strncmp(mode, "dwarf,", 6)) {
+		optarg += 6;
+		opt.stack_size = (to_number("--call-graph dwarf,", MAX_STACK) + 7) & ~7U;
+	} else if (strcmp(mode, "dwarf")) {
+		errx(2, "--call-graph %s: there is fp, dwarf, and dwarf,BYTES", mode);
+	}
+}
+
 static void parse_option(int c)
 {
 	switch (c) {
+	case 'g':
+		parse_call_graph(optarg);
+		break;
 	case 'p':
 		opt.pid = to_number("-p", INT32_MAX);
 		break;
@@ -118,6 +142,8 @@ static const struct option options[] = {
 	{ "ring", required_argument, NULL, 'm' },
 	{ "folded", no_argument, &opt.json, 0 },
 	{ "json", no_argument, &opt.json, 1 },
+	{ "call-graph", required_argument, NULL, 'g' },
+	{ "debuginfod", no_argument, &opt.debuginfod, 1 },
 	{ "compare", no_argument, &opt.compare, 1 },
 	{ "nmi", no_argument, &opt.nmi, 1 },
 	{ "verbose", no_argument, NULL, 'v' },
@@ -134,10 +160,12 @@ static void parse_options(int argc, char **argv)
 	if (optind < argc)
 		opt.command = argv + optind;
 	opt.all |= opt.nmi;
-	if (!!opt.pid + (opt.all || opt.command) != 1) {
+	if (!opt.pid && !opt.all && !opt.command) {
 		print_usage(stderr);
 		exit(2);
 	}
+	if (opt.pid && (opt.all || opt.command))
+		errx(2, "-p PID goes neither with a command nor with all CPUs (-a, --nmi)");
 	if (opt.ring_kb & (opt.ring_kb - 1) || opt.ring_kb < getpagesize() / 1024)
 		errx(2, "-m %u: not a power of two, or less than a page", opt.ring_kb);
 }
@@ -165,9 +193,36 @@ static void need_task_work(void)
 
 static void explain_load(void)
 {
-	if (errno == EPERM || errno == EACCES)
+	if (errno == EPERM)
 		errx(1, "no permission for BPF programs: needs root, or CAP_BPF and CAP_PERFMON");
 	err(1, "cannot load the BPF program (-v says more)");
+}
+
+/* /proc may be that of a namespace further out: how many levels. NSpid begins with ours there. */
+static unsigned int proc_distance(void)
+{
+	FILE *status = fopen("/proc/self/status", "re");
+	char line[512], *at = NULL;
+	unsigned int nr = 0;
+
+	while (status && !at && fgets(line, sizeof(line), status))
+		if (!strncmp(line, "NSpid:", 6))
+			at = line + 6;
+	for (; at && *at; at++)
+		nr += *at == '\t';
+	if (status)
+		fclose(status);
+	return nr ? nr - 1 : 0;
+}
+
+/* Processes are to be called what they are called in /proc. */
+static void find_proc(void)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, run);
+
+	skel->bss->proc_distance = proc_distance();
+	if (bpf_prog_test_run_opts(bpf_program__fd(skel->progs.find_proc), &run))
+		err(1, "cannot find out which namespace /proc has");
 }
 
 static void load_program(void)
@@ -177,14 +232,21 @@ static void load_program(void)
 	if (!skel)
 		err(1, "cannot open the BPF program");
 	skel->rodata->compare = opt.compare;
+	skel->rodata->stack_size = opt.stack_size;
 	skel->rodata->page_shift = __builtin_ctz(getpagesize());
 	skel->rodata->wakeup_size = opt.ring_kb * 1024 / 4;
 	bpf_program__set_autoload(skel->progs.on_nmi, opt.nmi);
 	bpf_program__set_autoload(skel->progs.on_event, !opt.nmi);
 	if (bpf_map__set_max_entries(skel->maps.ring, opt.ring_kb * 1024))
 		err(1, "cannot size the ring buffer");
+	if (!opt.stack_size) {
+		bpf_map__set_max_entries(skel->maps.copies, 1);
+		bpf_map__set_max_entries(skel->maps.area_sets, 1);
+		bpf_map__set_max_entries(skel->maps.processes, 1);
+	}
 	if (taskprof_bpf__load(skel))
 		explain_load();
+	find_proc();
 	ring = ring_buffer__new(bpf_map__fd(skel->maps.ring), add_record, NULL, NULL);
 	if (!ring)
 		err(1, "cannot map the ring buffer");
@@ -280,6 +342,7 @@ static void gather(int signals, int process)
 		nr = ring_buffer__consume_n(ring, BATCH);
 		if (fds[0].revents || fds[1].revents || fds[2].revents)
 			return;
+		unwind_some();
 		progress();
 	}
 }
@@ -301,8 +364,10 @@ static void collect_rest(void)
 	}
 }
 
+/* A reader that has gone is told like any other failure. */
 static void open_output(void)
 {
+	signal(SIGPIPE, SIG_IGN);
 	out = opt.output ? fopen(opt.output, "we") : stdout;
 	if (!out)
 		err(1, "%s", opt.output);
@@ -318,7 +383,8 @@ static int report(void)
 		.files_lost = skel->bss->files_lost,
 	};
 
-	load_kernel_symbols();
+	unwind_rest();
+	load_names();
 	print_stacks(out, &result);
 	if (fflush(out) || ferror(out) || (out != stdout && fclose(out)))
 		err(1, "%s", opt.output ? opt.output : "standard output");
@@ -347,6 +413,9 @@ int main(int argc, char **argv)
 	int signals, process, status;
 
 	parse_options(argc, argv);
+	/* It would ask servers as soon as a file lacks names. */
+	if (!opt.debuginfod)
+		unsetenv("DEBUGINFOD_URLS");
 	signals = signals_fd();
 	process = process_fd(opt.pid);
 	need_task_work();
@@ -358,11 +427,14 @@ int main(int argc, char **argv)
 		if (!opt.all)
 			opt.pid = command;
 	}
+	raise_limit();
+	begin_kernel_names();
 	start_sampling(skel);
 	if (opt.command)
 		run_command();
 	gather(signals, process);
 	stop_sampling();
+	end_kernel_names();
 	let_signals_end(signals);
 	collect_rest();
 	status = end_command();

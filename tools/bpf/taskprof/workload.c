@@ -4,8 +4,7 @@
  *
  * Each process handles a request, a few calls deep. Its stack lies on pages of
  * a file, so they can be dropped from memory while it runs, as the kernel does
- * when memory is short; so is the page of its program that has the build ID.
- * mincore() says that they are gone before the work begins.
+ * when memory is short. mincore() says that they are gone before the work begins.
  */
 #define _GNU_SOURCE
 #include <err.h>
@@ -18,7 +17,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -91,21 +89,6 @@ static void drop_stack(void)
 	if (!drop(from, stack + STACK_SIZE - page_size - from, stack_fd, from - stack))
 		errx(1, "%s: pages stay in memory; take a directory on a disk, not tmpfs (-d)",
 		     opt.dir);
-}
-
-/*
- * The head of the program has its build ID, and nobody reads that after the start.
- * It stays if a profiler has mapped the file by now; then it has the build ID, too.
- */
-static void drop_build_id(void)
-{
-	void *head = (void *)(getauxval(AT_PHDR) & -page_size);
-	int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0 || madvise(head, page_size, MADV_RANDOM))
-		err(1, "/proc/self/exe");
-	drop(head, page_size, fd, 0);
-	close(fd);
 }
 
 static void hash_blocks(void)
@@ -187,8 +170,6 @@ static int be_worker(void)
 {
 	static ucontext_t back, work;
 
-	if (!opt.resident)
-		drop_build_id();
 	map_stack();
 	getcontext(&work);
 	work.uc_stack.ss_sp = stack;
