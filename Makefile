@@ -59,7 +59,7 @@ SPHINX    := graphviz perl python3-sphinx
 export SRC
 
 .NOTPARALLEL:
-.PHONY: help demo test test-all test-kernels install-headers bench torture model mutants shell run apply refresh check plot mainline series packages source config kernel selftests bench-selftests taskprof htmldocs check-base quilt deb test-deb
+.PHONY: help demo test test-all test-kernels peer install-headers bench torture model mutants shell run apply refresh check plot mainline series packages source config kernel selftests bench-selftests taskprof htmldocs check-base quilt deb test-deb
 
 help: ## this list
 	@echo "BPF task work for Linux $(BASE). Targets:"
@@ -94,6 +94,9 @@ model: source ## search the model of the state machine, with and without its gua
 
 mutants: selftests ## take one guard out at a time: a test must notice; M='no_mm_check ...' only some
 	@J=$(J) mutants/run $(O) $(M)
+
+peer: taskprof ## taskprof beside perf and its deferred callchains, on the newest kernel of vm/KERNELS: which stacks are right, and what they cost
+	@vm/peer $(TASKPROF)
 
 install-headers: ## bpf_task_work.h for BPF programs, beside libbpf's headers; DESTDIR=, prefix=/usr
 	@install -D -m 644 -t $(DESTDIR)$(prefix)/include/bpf tools/testing/selftests/bpf/bpf_task_work.h
