@@ -55,19 +55,20 @@ static const Dwfl_Callbacks callbacks = {
 	.find_debuginfo = find_nothing,
 };
 
+static int compare_to_area(const void *key, const void *element)
+{
+	const struct code_area *area = element;
+	uint64_t addr = *(const uint64_t *)key;
+
+	return addr < area->start ? -1 : addr >= area->end;
+}
+
 static int find_area(uint64_t addr)
 {
-	int low = 0, high = set->nr;
+	const struct code_area *area = bsearch(&addr, set->areas, set->nr, sizeof(*area),
+					       compare_to_area);
 
-	while (low < high) {
-		int middle = (low + high) / 2;
-
-		if (set->areas[middle].end <= addr)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low < (int)set->nr && set->areas[low].start <= addr ? low : -1;
+	return area ? area - set->areas : -1;
 }
 
 /* What to add to the file's addresses to have those of the process. */
