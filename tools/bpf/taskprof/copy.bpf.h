@@ -116,17 +116,20 @@ static __u64 list_all_areas(struct area_set *set, struct process *now)
 	return hash;
 }
 
-static struct area_set *take_area_set(void)
+/*
+ * An element of @pool, an array of @nr whose values begin with "taken", from @first on; or
+ * NULL if all are in use. Inlined, so that it is one map to the verifier.
+ */
+static __always_inline void *take(void *pool, __u32 nr, __u32 first)
 {
-	struct area_set *set;
-	__u32 key;
+	__u32 key, *taken;
 	int i;
 
-	bpf_for(i, 0, NR_AREA_SETS) {
-		key = i;
-		set = bpf_map_lookup_elem(&area_sets, &key);
-		if (set && !__sync_val_compare_and_swap(&set->taken, 0, 1))
-			return set;
+	bpf_for(i, 0, nr) {
+		key = (first + i) % nr;
+		taken = bpf_map_lookup_elem(pool, &key);
+		if (taken && !__sync_val_compare_and_swap(taken, 0, 1))
+			return taken;
 	}
 	return NULL;
 }
@@ -177,7 +180,7 @@ static __u32 get_areas(__u64 owner)
 		now.hash = last->hash;
 		now.areas = last->areas;
 	}
-	set = take_area_set();
+	set = take(&area_sets, NR_AREA_SETS, 0);
 	if (!set)
 		return 0;
 	sent = update_areas(set, &now);
@@ -185,21 +188,6 @@ static __u32 get_areas(__u64 owner)
 	if (sent)
 		bpf_map_update_elem(&processes, &tgid, &now, BPF_ANY);
 	return sent ? now.areas : 0;
-}
-
-static struct stack_copy *take_copy(__u32 first)
-{
-	struct stack_copy *copy;
-	__u32 key;
-	int i;
-
-	bpf_for(i, 0, NR_COPIES) {
-		key = (first + i) % NR_COPIES;
-		copy = bpf_map_lookup_elem(&copies, &key);
-		if (copy && !__sync_val_compare_and_swap(&copy->taken, 0, 1))
-			return copy;
-	}
-	return NULL;
 }
 
 /*
@@ -265,7 +253,7 @@ static void copy_stack(struct sample_record *sample, __u64 sp)
 		return;
 	readable = touch_stack(sp);
 	sample->lost_copy = LOST_NO_BUFFER;
-	copy = take_copy(nr_copied);
+	copy = take(&copies, NR_COPIES, nr_copied);
 	if (!copy)
 		return;
 	get_all_regs(&copy->record.regs);

@@ -460,7 +460,7 @@ static __noinline void send_build_id(const struct area *area)
 	if (!known || __sync_lock_test_and_set(&known->id_sent, 1))
 		return;
 	head = find_head(area);
-	/* Perhaps locked: see find_area(). */
+	/* Perhaps locked: see iterate_to_area(). */
 	if (!head) {
 		wait_for_mm();
 		head = find_head(area);
