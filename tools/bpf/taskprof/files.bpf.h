@@ -99,10 +99,18 @@ static void get_key(struct inode *inode, struct file_key *key)
 	key->generation = inode->i_generation;
 }
 
+/* Not every kernel has these, and so not every vmlinux.h. */
+struct mm_struct___vdso {
+	struct {
+		void *vdso;
+		void *vdso_image;
+	} context;
+} __attribute__((preserve_access_index));
+
 /* The code that the kernel gives to each process. Programs of 32 bits have another. */
 static bool is_vdso(const struct vm_area_struct *vma, struct file_key *key)
 {
-	struct mm_struct *mm = bpf_get_current_task_btf()->mm;
+	struct mm_struct___vdso *mm = (void *)bpf_get_current_task_btf()->mm;
 
 	if (!bpf_core_field_exists(mm->context.vdso) ||
 	    BPF_CORE_READ(mm, context.vdso) != (void *)vma->vm_start)

@@ -349,14 +349,19 @@ struct {
 
 #define RWSEM_TAKEN	7	/* held or waited for by a writer: no reader gets it at once */
 
-/* On PREEMPT_RT nobody gets the lock with interrupts disabled. */
+/* On PREEMPT_RT the lock is another one, and nobody gets it with interrupts disabled. */
+struct rw_semaphore___counted {
+	atomic_long_t count;
+} __attribute__((preserve_access_index));
+
 static bool mm_is_locked(void)
 {
 	struct mm_struct *mm = BPF_CORE_READ(bpf_get_current_task_btf(), mm);
+	struct rw_semaphore___counted *lock = (void *)&mm->mmap_lock;
 
-	if (!bpf_core_field_exists(mm->mmap_lock.count))
+	if (!bpf_core_field_exists(lock->count))
 		return true;
-	return BPF_CORE_READ(mm, mmap_lock.count.counter) & RWSEM_TAKEN;
+	return BPF_CORE_READ(lock, count.counter) & RWSEM_TAKEN;
 }
 
 /* At the sample: the build IDs as the kernel's helper gives them. */

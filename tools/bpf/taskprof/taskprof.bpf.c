@@ -188,9 +188,16 @@ static bool is_execve(struct task_struct *task, struct pt_regs *regs)
 #endif
 }
 
+/* Not all kernels have it, and so not every vmlinux.h. */
+struct task_struct___in_execve {
+	unsigned int in_execve:1;
+} __attribute__((preserve_access_index));
+
 static bool in_execve(struct task_struct *task)
 {
-	if (bpf_core_field_exists(task->in_execve) && BPF_CORE_READ_BITFIELD(task, in_execve))
+	struct task_struct___in_execve *first = (void *)task;
+
+	if (bpf_core_field_exists(first->in_execve) && BPF_CORE_READ_BITFIELD(first, in_execve))
 		return true;
 	return is_execve(task, (void *)bpf_task_pt_regs(task));
 }
