@@ -241,6 +241,14 @@ static __u32 send_stack(struct copy_record *record, __u64 sp, __u32 readable)
 	return NOT_LOST;
 }
 
+/* An address may be that of a new memory map after the end of an old one. */
+static __u64 get_owner(struct task_struct *task)
+{
+	__u64 mm = (__u64)BPF_CORE_READ(task, mm);
+
+	return mm ^ task->group_leader->start_time << 16 ^ task->self_exec_id << 48;
+}
+
 /* In the callback, for the frames beyond the first. User space finds the copy by its number. */
 static void copy_stack(struct sample_record *sample, __u64 sp)
 {

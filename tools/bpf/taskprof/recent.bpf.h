@@ -7,7 +7,8 @@
 #define __RECENT_BPF_H
 
 #define NR_RECENT	4	/* the program, its libraries */
-#define NR_CALLERS	16
+#define NR_CALLERS	32
+#define NR_RECENTS	1024	/* threads, more or less: a mask, plus one */
 
 /* It was a number before it became a seqcount_t; the types of some kernels have it not at all. */
 struct mm_struct___number {
@@ -26,56 +27,70 @@ static __u32 map_seq(struct mm_struct *mm)
 	__u32 seq = 0;
 
 	if (bpf_core_field_exists(later->mm_lock_seq))
-		bpf_core_read(&seq, sizeof(seq), &later->mm_lock_seq);
+		seq = later->mm_lock_seq.sequence;
 	else if (bpf_core_field_exists(first->mm_lock_seq))
-		bpf_core_read(&seq, sizeof(seq), &first->mm_lock_seq);
+		seq = first->mm_lock_seq;
 	return seq;
 }
 
-/* An address may be that of a new memory map after the end of an old one. */
-static __u64 get_owner(struct task_struct *task)
-{
-	__u64 mm = (__u64)BPF_CORE_READ(task, mm);
-
-	return mm ^ task->group_leader->start_time << 16 ^ task->self_exec_id << 48;
-}
+/* An address behind a call, and the frame that it is. */
+struct caller {
+	__u64 ip;
+	__u64 frame;
+};
 
 struct recent {
-	__u64 owner;
+	__u32 taken;			/* by a callback, which may sleep meanwhile */
+	__u32 tid;
+	__u64 start_time;
+	__u32 exec_id;
 	__u32 seq;
 	__u32 next;			/* the area that the next one takes the place of */
 	struct area areas[NR_RECENT];
-	__u64 callers[NR_CALLERS];	/* addresses behind a call, each in its place */
+	struct caller callers[NR_CALLERS];
 };
 
+/* Many threads live for a sample or two: so there is one at hand, and nothing to free. */
 struct {
-	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, NR_RECENTS);
+	__type(key, __u32);
 	__type(value, struct recent);
 } recents SEC(".maps");
 
+static void renew(struct recent *recent, const struct task_struct *task, __u32 seq)
+{
+	recent->tid = task->pid;
+	recent->start_time = task->start_time;
+	recent->exec_id = task->self_exec_id;
+	recent->seq = seq;
+	__builtin_memset(recent->areas, 0, sizeof(recent->areas));
+	__builtin_memset(recent->callers, 0, sizeof(recent->callers));
+}
+
 /*
- * Of the current thread; NULL if nothing can be kept. The map's state is read before what
- * is kept with it: who changes an area later changes that state, too, and nobody runs code
- * of a new area before.
+ * Of the current thread; NULL if nothing can be kept, or that of another thread with this
+ * place is in use. The map's state is read before what is kept with it: who changes an area
+ * later changes that state, too, and nobody runs code of a new area before.
  */
 static struct recent *get_recent(void)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	__u32 seq = map_seq(task->mm);
-	__u64 owner = get_owner(task);
-	struct recent *recent;
+	__u32 seq = map_seq(task->mm), key = task->pid & (NR_RECENTS - 1);
+	struct recent *recent = bpf_map_lookup_elem(&recents, &key);
 
-	if (!seq)
+	if (!seq || !recent || __sync_val_compare_and_swap(&recent->taken, 0, 1))
 		return NULL;
-	recent = bpf_task_storage_get(&recents, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (recent && (recent->owner != owner || recent->seq != seq)) {
-		__builtin_memset(recent, 0, sizeof(*recent));
-		recent->owner = owner;
-		recent->seq = seq;
-	}
+	if (recent->seq != seq || recent->exec_id != task->self_exec_id ||
+	    recent->tid != task->pid || recent->start_time != task->start_time)
+		renew(recent, task, seq);
 	return recent;
+}
+
+static void put_recent(struct recent *recent)
+{
+	if (recent)
+		__sync_lock_test_and_set(&recent->taken, 0);
 }
 
 static bool recall_area(const struct recent *recent, __u64 ip, struct area *area)
@@ -97,9 +112,31 @@ static void keep_area(struct recent *recent, const struct area *area)
 		recent->areas[recent->next++ & (NR_RECENT - 1)] = *area;
 }
 
-static __u64 *place_of_caller(struct recent *recent, __u64 ip)
+/* Each address has two places. */
+static __u32 place_of_caller(__u64 ip)
 {
-	return &recent->callers[(ip ^ ip >> 4 ^ ip >> 12) & (NR_CALLERS - 1)];
+	return ip * 0x9e3779b97f4a7c15ULL >> 32 & (NR_CALLERS - 1);
+}
+
+/* The frame of a caller, or 0. */
+static __u64 recall_caller(const struct recent *recent, __u64 ip)
+{
+	__u32 at = place_of_caller(ip);
+
+	if (!recent)
+		return 0;
+	if (recent->callers[at].ip == ip)
+		return recent->callers[at].frame;
+	return recent->callers[at ^ 1].ip == ip ? recent->callers[at ^ 1].frame : 0;
+}
+
+static void keep_caller(struct recent *recent, __u64 ip, __u64 frame)
+{
+	__u32 at = place_of_caller(ip);
+
+	recent->callers[at ^ 1] = recent->callers[at];
+	recent->callers[at].ip = ip;
+	recent->callers[at].frame = frame;
 }
 
 #endif /* __RECENT_BPF_H */

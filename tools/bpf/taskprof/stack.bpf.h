@@ -68,11 +68,16 @@ static void get_user_regs(struct user_regs *user)
 #define MAX_JUMPS	8	/* a mask, plus one */
 #define MAX_DISTANCE	0x100000	/* of frames on the same stack */
 
+#define CODE_SIZE	8	/* what tells a call before an address, and what is called at one */
+
 /* With each sample, as it is too much for the stack of BPF programs. */
 struct walk {
 	struct user_regs at;
 	struct area area;
+	__u64 frame;			/* what at.ip is as one, if it is known already */
 	struct link interrupted;	/* what a signal cut in on, if ip is not 0 */
+	__u64 code_ip;			/* code holds the bytes before and at this address */
+	__u8 code[2 * CODE_SIZE];
 	__u32 no_call;			/* at.ip is no return address: a signal came */
 	__u32 placed;			/* frames so far */
 	__u32 nr;			/* ... that are some */
@@ -109,6 +114,20 @@ static long read_user(void *to, __u32 size, __u64 from, const bool in_task)
 	       bpf_probe_read_user(to, size, (void *)from);
 }
 
+/* A mapping may end right behind the address. */
+static bool read_code(struct walk *walk, __u64 ip, const bool in_task)
+{
+	if (walk->code_ip == ip)
+		return ip;
+	walk->code_ip = 0;
+	__builtin_memset(walk->code, 0, sizeof(walk->code));
+	if (read_user(walk->code, 2 * CODE_SIZE, ip - CODE_SIZE, in_task) &&
+	    read_user(walk->code, CODE_SIZE, ip - CODE_SIZE, in_task))
+		return false;
+	walk->code_ip = ip;
+	return true;
+}
+
 /*
  * On x86-64 a signal's handler returns to code that calls rt_sigreturn(), and above its
  * frame lie the registers of what the signal cut in on: struct rt_sigframe. Where it was
@@ -128,10 +147,9 @@ static void look_for_signal(struct walk *walk, const struct link *link, const bo
 {
 #if defined(__TARGET_ARCH_x86)
 	struct saved_regs saved;
-	__u64 code;
 
-	if (link->fp - walk->at.fp < SIGNAL_FRAME_SIZE ||
-	    read_user(&code, sizeof(code), link->ip, in_task) || code != CALLS_SIGRETURN ||
+	if (link->fp - walk->at.fp < SIGNAL_FRAME_SIZE || !read_code(walk, link->ip, in_task) ||
+	    *(__u64 *)(walk->code + CODE_SIZE) != CALLS_SIGRETURN ||
 	    read_user(&saved, sizeof(saved), walk->at.fp + SAVED_REGS, in_task) ||
 	    saved.bp != link->fp)
 		return;
@@ -151,11 +169,11 @@ static bool is_indirect(__u8 code, __u8 mode)
  * look like a return address, as the pointers in a table of functions do. But only a real
  * one comes after a call.
  */
-static bool follows_call(__u64 ip, const bool in_task)
+static bool follows_call(struct walk *walk, __u64 ip, const bool in_task)
 {
-	__u8 code[8] = {};
+	const __u8 *code = walk->code;
 
-	if (read_user(code, sizeof(code), ip - sizeof(code), in_task))
+	if (!read_code(walk, ip, in_task))
 		return false;
 #if defined(__TARGET_ARCH_x86)
 	/* call of an address; of what a register, or memory, holds: 2, 3, 6, 7 or 4 bytes */
@@ -176,11 +194,13 @@ static __u64 pointer_or_none(__u64 fp)
 	return fp < 4096 || fp & (sizeof(long) - 1) ? 0 : fp;
 }
 
-/* What lies behind the present frame. */
-static long read_link(struct walk *walk, struct link *link, const bool in_task)
+/* What lies behind the present frame. A caller that was seen before is no signal's. */
+static long read_link(struct walk *walk, struct link *link, struct recent *recent,
+		      const bool in_task)
 {
 	long err;
 
+	walk->frame = 0;
 	if (walk->interrupted.ip) {
 		*link = walk->interrupted;
 		walk->interrupted.ip = 0;
@@ -193,9 +213,15 @@ static long read_link(struct walk *walk, struct link *link, const bool in_task)
 	link->ip &= bpf_get_current_task_btf()->mm->task_size - 1;
 #endif
 	if (!err)
+		walk->frame = recall_caller(recent, link->ip);
+	if (walk->frame) {
+		walk->no_call = false;
+		return 0;
+	}
+	if (!err)
 		look_for_signal(walk, link, in_task);
 	walk->no_call = walk->interrupted.ip != 0;
-	if (walk->jumped && (err || (!walk->no_call && !follows_call(link->ip, in_task)))) {
+	if (walk->jumped && (err || (!walk->no_call && !follows_call(walk, link->ip, in_task)))) {
 		walk->at.fp = 0;
 		link->ip = 0;
 	}
@@ -206,10 +232,11 @@ static long read_link(struct walk *walk, struct link *link, const bool in_task)
  * Where the link leads nowhere, its return address is that of the outermost function,
  * which has no frame pointer.
  */
-static __always_inline bool next_frame(struct walk *walk, __u32 *end, const bool in_task)
+static __always_inline bool next_frame(struct walk *walk, struct recent *recent, __u32 *end,
+				       const bool in_task)
 {
 	struct link link = {};
-	long err = read_link(walk, &link, in_task);
+	long err = read_link(walk, &link, recent, in_task);
 
 	if (err || !link.ip) {
 		*end = err && walk->at.fp ? END_BY_FAULT : END_OF_CHAIN;
@@ -224,22 +251,6 @@ static __always_inline bool next_frame(struct walk *walk, __u32 *end, const bool
 	if (link.fp && link.fp <= walk->at.fp && !may_jump(walk, link.fp, end))
 		return false;
 	walk->at.fp = link.fp;
-	return true;
-}
-
-/* As follows_call() says, but it is not asked twice while the memory map stays. */
-static bool is_caller(struct recent *recent, __u64 ip)
-{
-	__u64 *kept;
-
-	if (!recent)
-		return follows_call(ip, true);
-	kept = place_of_caller(recent, ip);
-	if (*kept == ip)
-		return true;
-	if (!follows_call(ip, true))
-		return false;
-	*kept = ip;
 	return true;
 }
 
@@ -269,16 +280,15 @@ static bool get_area(struct recent *recent, __u64 ip, struct area *area, __u32 *
  * chain may lead on all the same: makecontext() puts an address on the stack by hand, and
  * a uretprobe replaces one. Then the next has to be a caller.
  */
-static bool is_frame(struct walk *walk, struct recent *recent, __u32 i)
+static bool is_frame(struct walk *walk, __u32 i)
 {
-	return !i || walk->no_call || !walk->area.file || is_caller(recent, walk->at.ip);
+	return !i || walk->no_call || !walk->area.file || follows_call(walk, walk->at.ip, true);
 }
 
-/* Put the present frame into its file. Returns false if the stack ended before. */
-static bool place_frame(struct walk *walk, struct recent *recent, struct sample_record *sample,
-			__u32 i)
+/* Find the file of the present frame. Returns false if the stack ended before. */
+static __noinline bool find_frame(struct walk *walk, struct recent *recent,
+				  struct sample_record *sample, __u32 i)
 {
-	__u32 at = sample->nr_kernel + i;
 	struct area *area = &walk->area;
 	__u64 ip = walk->at.ip;
 	bool was_unsure = walk->unsure;
@@ -286,11 +296,29 @@ static bool place_frame(struct walk *walk, struct recent *recent, struct sample_
 	if ((ip < area->start || ip >= area->end) &&
 	    !get_area(recent, ip, area, &sample->areas_locked) && i)
 		return false;
-	walk->unsure = !is_frame(walk, recent, i);
-	if (at >= 2 * MAX_FRAMES || (walk->unsure && was_unsure))
+	walk->unsure = !is_frame(walk, i);
+	if (walk->unsure && was_unsure)
 		return false;
-	sample->frames[at] = !area->file ? 0 : (__u64)area->file << FILE_SHIFT | (walk->unsure ?
-			     OFFSET_MASK : (ip - area->start + area->offset) & OFFSET_MASK);
+	walk->frame = !area->file ? 0 : (__u64)area->file << FILE_SHIFT | (walk->unsure ?
+		      OFFSET_MASK : (ip - area->start + area->offset) & OFFSET_MASK);
+	if (recent && i && walk->frame && !walk->no_call && !walk->unsure)
+		keep_caller(recent, ip, walk->frame);
+	return true;
+}
+
+/* Put the present frame into the sample; a caller is not looked for twice. */
+static __always_inline bool place_frame(struct walk *walk, struct recent *recent,
+					struct sample_record *sample, __u32 i)
+{
+	__u32 at = sample->nr_kernel + i;
+
+	if (walk->frame)
+		walk->unsure = false;
+	else if (!find_frame(walk, recent, sample, i))
+		return false;
+	if (at >= 2 * MAX_FRAMES)
+		return false;
+	sample->frames[at] = walk->frame;
 	return true;
 }
 
@@ -300,6 +328,8 @@ static void begin_walk(struct walk *walk, const struct user_regs *regs)
 	walk->at.fp = regs->is_64bit ? pointer_or_none(regs->fp) : 0;
 	walk->area.start = 0;
 	walk->area.end = 0;
+	walk->frame = 0;
+	walk->code_ip = 0;
 	walk->interrupted.ip = 0;
 	walk->no_call = false;
 	walk->placed = 0;
@@ -330,9 +360,10 @@ static __always_inline __u32 walk_user_stack(struct walk *walk, struct sample_re
 		walk->placed = i + 1;
 		if (!walk->unsure)
 			walk->nr = i + 1;
-		if (!next_frame(walk, end, in_task))
+		if (!next_frame(walk, recent, end, in_task))
 			break;
 	}
+	put_recent(recent);
 	return walk->nr;
 }
 

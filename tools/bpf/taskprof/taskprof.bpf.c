@@ -237,11 +237,14 @@ static __u32 look_again(struct sample_slot *slot)
 static __u32 read_user_stack(struct sample_slot *slot)
 {
 	struct sample_record *sample = &slot->sample;
+	struct recent *recent;
 
 	if (!stack_size)
 		return walk_user_stack(&slot->walk, sample, &sample->end, &slot->regs, true);
 	begin_walk(&slot->walk, &slot->regs);
-	place_frame(&slot->walk, get_recent(), sample, 0);
+	recent = get_recent();
+	place_frame(&slot->walk, recent, sample, 0);
+	put_recent(recent);
 	if (slot->regs.is_64bit)
 		copy_stack(sample, slot->regs.sp);
 	return 1;
