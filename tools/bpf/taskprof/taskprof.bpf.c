@@ -251,9 +251,8 @@ static __u32 read_user_stack(struct sample_slot *slot)
 }
 
 /*
- * The name and the cgroup are those with which the task goes back: one sampled
- * during execve() has a new name. The stack is no part of the sample until it is sent:
- * if nobody waits for it any more, the sample is sent without.
+ * One that was sampled during execve() has a new name. The stack is no part of the sample
+ * until it is sent: if nobody waits for it any more, the sample is sent without.
  */
 static int complete(struct bpf_map *map, void *key, void *value)
 {
@@ -263,21 +262,38 @@ static int complete(struct bpf_map *map, void *key, void *value)
 
 	if (__sync_val_compare_and_swap(&slot->state, WAITING, COMPLETING) != WAITING)
 		return 0;
-	name(sample);
 	outcome = look_again(slot);
 	if (outcome == DONE_BY_CALLBACK)
 		nr_user = read_user_stack(slot);
+	else
+		name(sample);
 	if (__sync_val_compare_and_swap(&slot->state, COMPLETING, SENDING) != COMPLETING)
 		return 0;
 	send(sample, outcome, nr_user);
 	slot->state = EMPTY;
+	next_slot = *(__u32 *)key;
 	return 0;
 }
 
-/* What is at hand. For a task_work on current the callback comes after this anyway. */
-static __always_inline void begin(void *ctx, struct sample_record *sample)
+/*
+ * Whether the event struck user code: then there is no kernel stack to ask for. The context
+ * begins with the registers, as user space knows them, and is read in whole words only.
+ */
+static bool is_user_mode(const __u64 *ctx)
 {
-	long len;
+#if defined(__TARGET_ARCH_x86)
+	return ctx[17] & 3;		/* cs */
+#elif defined(__TARGET_ARCH_arm64)
+	return !(ctx[33] & 0xf);	/* pstate */
+#else
+	return false;
+#endif
+}
+
+/* What is at hand. For a task_work on current the callback comes after this anyway. */
+static __always_inline void begin(void *ctx, struct sample_record *sample, bool in_user)
+{
+	long len = 0;
 
 	sample->type = RECORD_SAMPLE;
 	sample->pid = proc_pid();
@@ -291,7 +307,8 @@ static __always_inline void begin(void *ctx, struct sample_record *sample)
 	sample->attempt.nr_frames = 0;
 	sample->attempt.nr_build_ids = 0;
 	name(sample);
-	len = bpf_get_stack(ctx, sample->frames, MAX_FRAMES * sizeof(__u64), 0);
+	if (!in_user)
+		len = bpf_get_stack(ctx, sample->frames, MAX_FRAMES * sizeof(__u64), 0);
 	sample->nr_kernel = len > 0 ? len / sizeof(__u64) : 0;
 }
 
@@ -305,16 +322,17 @@ static __always_inline void try_all(void *ctx, struct sample_slot *slot)
 }
 
 /* Scheduled before it is filled: until this interrupt ends, its task can't run the callback. */
-static __always_inline void fill(void *ctx, struct sample_slot *slot, struct task_struct *task)
+static __always_inline void fill(void *ctx, struct sample_slot *slot, struct task_struct *task,
+				 bool in_user)
 {
 	if (slot->state == WAITING)
 		send(&slot->sample, DROP_GONE, 0);
 	get_user_regs(&slot->regs);
 	slot->exec_id = task->self_exec_id;
-	slot->in_exec = in_execve(task);
+	slot->in_exec = !in_user && in_execve(task);
 	slot->start_time = task->start_time;
 	slot->tid = task->pid;
-	begin(ctx, &slot->sample);
+	begin(ctx, &slot->sample, in_user);
 	if (compare)
 		try_all(ctx, slot);
 	slot->state = WAITING;
@@ -346,7 +364,7 @@ static __always_inline void send_without(void *ctx, int err)
 		settle(ring_failure(size));
 		return;
 	}
-	begin(ctx, sample);
+	begin(ctx, sample, false);
 	sample->outcome = outcome;
 	bpf_ringbuf_submit(sample, wakeup_flags());
 	settle(outcome);
@@ -354,7 +372,7 @@ static __always_inline void send_without(void *ctx, int err)
 		count(&refused[-err & (NR_ERRORS - 1)]);
 }
 
-/* The slots after the last one that somebody took: the next is free unless its task sleeps. */
+/* The slot that was free last comes first: the kernel keeps memory for each that was in use. */
 static struct sample_slot *find_slot(struct task_struct *task, int *err)
 {
 	__u32 first = __sync_fetch_and_add(&next_slot, 1), key;
@@ -378,7 +396,7 @@ static struct sample_slot *find_slot(struct task_struct *task, int *err)
  * Idle CPUs are not sampled. Some kernels find out late that a kernel thread never
  * returns to user mode.
  */
-static __always_inline int take_sample(void *ctx)
+static __always_inline int take_sample(void *ctx, bool in_user)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct sample_slot *slot = NULL;
@@ -392,7 +410,7 @@ static __always_inline int take_sample(void *ctx)
 	if (!(task->flags & (PF_KTHREAD | PF_USER_WORKER)))
 		slot = find_slot(task, &err);
 	if (slot)
-		fill(ctx, slot, task);
+		fill(ctx, slot, task, in_user);
 	else
 		send_without(ctx, err);
 	return 0;
@@ -401,14 +419,14 @@ static __always_inline int take_sample(void *ctx)
 SEC("perf_event")
 int on_event(void *ctx)
 {
-	return take_sample(ctx);
+	return take_sample(ctx, is_user_mode(ctx));
 }
 
 /* An NMI has several handlers. */
 SEC("tp_btf/nmi_handler")
 int BPF_PROG(on_nmi, void *handler, s64 delta_ns, int handled)
 {
-	return handled ? take_sample(ctx) : 0;
+	return handled ? take_sample(ctx, false) : 0;
 }
 
 /*
