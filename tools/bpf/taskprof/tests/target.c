@@ -256,6 +256,44 @@ static void call_by_hand(void)
 	burn_in_ring(&hand, loops);
 }
 
+/* It touches no memory but its frame, so it runs wherever it is mapped. */
+#define NAME_OF(fn)	#fn
+#define ALONE(fn)	NAME_OF(fn) "_alone"
+void burn_alone(unsigned long loops) asm(ALONE(BURN));
+extern char __executable_start[];
+
+#if defined(__x86_64__)
+asm(".globl " ALONE(BURN) "\n"
+	".type " ALONE(BURN) ", @function\n"
+	ALONE(BURN) ":\n"
+	"	push %rbp\n"
+	"	mov %rsp, %rbp\n"
+	"1:	dec %rdi\n"
+	"	jnz 1b\n"
+	"	pop %rbp\n"
+	"	ret\n"
+	".size " ALONE(BURN) ", . - " ALONE(BURN) "\n");
+#endif
+
+/* The code of this file, and then that of the other one at the same address. */
+static void map_both(void)
+{
+	const char *files[] = { "/proc/self/exe", argument };
+	long page = sysconf(_SC_PAGESIZE);
+	size_t offset = (char *)burn_alone - __executable_start;
+	char *at = NULL;
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		at = mmap(at, 2 * page, PROT_READ | PROT_EXEC, MAP_PRIVATE | (at ? MAP_FIXED : 0),
+			  open(files[i], O_RDONLY), offset & -page);
+		if (at == MAP_FAILED)
+			err(1, "%s", files[i]);
+		((void (*)(unsigned long))(at + offset % page))(loops);
+		sink++;
+	}
+}
+
 /* Each second page is another file mapping of code, as no two of them can be one. */
 static void map_much(void)
 {
@@ -329,6 +367,7 @@ static const struct {
 	{ "table", point_at_table },
 	{ "hand", call_by_hand },
 	{ "maps", map_much },
+	{ "both", map_both },
 	{ "name", be_named },
 	{ "remove", remove_self },
 	{ "until", burn_until },
