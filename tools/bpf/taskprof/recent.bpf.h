@@ -50,7 +50,10 @@ struct recent {
 	struct caller callers[NR_CALLERS];
 };
 
-/* Many threads live for a sample or two: so there is one at hand, and nothing to free. */
+/*
+ * Many threads live for a sample or two: so there is one at hand, and nothing to free. Busy
+ * threads that share one have it in turn, each from nothing.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, NR_RECENTS);

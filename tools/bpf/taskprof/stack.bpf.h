@@ -114,15 +114,18 @@ static long read_user(void *to, __u32 size, __u64 from, const bool in_task)
 	       bpf_probe_read_user(to, size, (void *)from);
 }
 
-/* A mapping may end right behind the address. */
+/* A mapping may end or begin right there. What can't be read is 0, which is no code looked for. */
 static bool read_code(struct walk *walk, __u64 ip, const bool in_task)
 {
+	__u8 *code = walk->code;
+
 	if (walk->code_ip == ip)
 		return ip;
 	walk->code_ip = 0;
-	__builtin_memset(walk->code, 0, sizeof(walk->code));
-	if (read_user(walk->code, 2 * CODE_SIZE, ip - CODE_SIZE, in_task) &&
-	    read_user(walk->code, CODE_SIZE, ip - CODE_SIZE, in_task))
+	__builtin_memset(code, 0, sizeof(walk->code));
+	if (read_user(code, 2 * CODE_SIZE, ip - CODE_SIZE, in_task) &&
+	    read_user(code, CODE_SIZE, ip - CODE_SIZE, in_task) &&
+	    read_user(code + CODE_SIZE, CODE_SIZE, ip, in_task))
 		return false;
 	walk->code_ip = ip;
 	return true;

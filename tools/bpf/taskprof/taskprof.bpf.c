@@ -84,7 +84,7 @@ __u64 sampled_in_nmi;
 __u64 outcomes[NR_OUTCOMES];
 __u64 refused[NR_ERRORS];	/* DROP_REFUSED by error number */
 
-__u32 next_slot;
+__u32 last_free, next_slot;
 
 /* For the collector: do not wait for callbacks that sleep any longer. */
 bool give_up;
@@ -271,7 +271,7 @@ static int complete(struct bpf_map *map, void *key, void *value)
 		return 0;
 	send(sample, outcome, nr_user);
 	slot->state = EMPTY;
-	next_slot = *(__u32 *)key;
+	last_free = *(__u32 *)key;
 	return 0;
 }
 
@@ -279,7 +279,7 @@ static int complete(struct bpf_map *map, void *key, void *value)
  * Whether the event struck user code: then there is no kernel stack to ask for. The context
  * begins with the registers, as user space knows them, and is read in whole words only.
  */
-static bool is_user_mode(const __u64 *ctx)
+static bool is_user_mode(const volatile __u64 *ctx)
 {
 #if defined(__TARGET_ARCH_x86)
 	return ctx[17] & 3;		/* cs */
@@ -372,24 +372,33 @@ static __always_inline void send_without(void *ctx, int err)
 		count(&refused[-err & (NR_ERRORS - 1)]);
 }
 
-/* The slot that was free last comes first: the kernel keeps memory for each that was in use. */
+static __always_inline struct sample_slot *try_slot(struct task_struct *task, __u32 key, int *err)
+{
+	struct sample_slot *slot = bpf_map_lookup_elem(&slots, &key);
+
+	if (!slot)
+		return NULL;
+	*err = bpf_task_work_schedule_resume(task, &slot->tw, &slots, complete);
+	return *err ? NULL : slot;
+}
+
+/*
+ * First the one that a callback has left last: the kernel keeps memory for each that was in
+ * use. Then those behind the last one that somebody found that way, which are free unless
+ * their tasks sleep.
+ */
 static struct sample_slot *find_slot(struct task_struct *task, int *err)
 {
-	__u32 first = __sync_fetch_and_add(&next_slot, 1), key;
-	struct sample_slot *slot;
+	struct sample_slot *slot = try_slot(task, last_free % NR_SLOTS, err);
+	__u32 first;
 	int i;
 
-	*err = -EBUSY;
-	for (i = 0; i < SLOT_TRIES && *err == -EBUSY; i++) {
-		key = (first + i * SLOT_STRIDE) % NR_SLOTS;
-		slot = bpf_map_lookup_elem(&slots, &key);
-		if (!slot)
-			break;
-		*err = bpf_task_work_schedule_resume(task, &slot->tw, &slots, complete);
-		if (!*err)
-			return slot;
-	}
-	return NULL;
+	if (slot || *err != -EBUSY)
+		return slot;
+	first = __sync_fetch_and_add(&next_slot, 1);
+	for (i = 0; i < SLOT_TRIES && !slot && *err == -EBUSY; i++)
+		slot = try_slot(task, (first + i * SLOT_STRIDE) % NR_SLOTS, err);
+	return slot;
 }
 
 /*
