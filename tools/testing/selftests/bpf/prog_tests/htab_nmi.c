@@ -67,7 +67,7 @@ static void test_count_in_nmi(struct htab_nmi *skel)
 	ASSERT_OK(run(skel, count_up_and_down), "count");
 	bpf_link__destroy(link);
 	ASSERT_NEQ(skel->bss->preempt_count_seen & NMI_MASK, 0, "interrupted by an NMI");
-	ASSERT_GT(skel->bss->nmi_hits_locked, 0, "while the lock was taken");
+	ASSERT_GT(skel->bss->nmi_inserted_locked, 0, "inserted while the lock was taken");
 	for (key = n; key < n + MORE_THAN_BATCH; key++)
 		bpf_map_delete_elem(map_fd, &key);
 	ASSERT_OK(insert_many(map_fd, n), "there is room for all");
