@@ -275,23 +275,25 @@ asm(".globl " ALONE(BURN) "\n"
 	".size " ALONE(BURN) ", . - " ALONE(BURN) "\n");
 #endif
 
+/* At the address, or wherever there is room. */
+static char *run_code_of(const char *file, char *at)
+{
+	size_t offset = (char *)burn_alone - __executable_start;
+	long page = sysconf(_SC_PAGESIZE);
+
+	at = mmap(at, 2 * page, PROT_READ | PROT_EXEC, MAP_PRIVATE | (at ? MAP_FIXED : 0),
+		  open(file, O_RDONLY), offset & -page);
+	if (at == MAP_FAILED)
+		err(1, "%s", file);
+	((void (*)(unsigned long))(at + offset % page))(loops);
+	return at;
+}
+
 /* The code of this file, and then that of the other one at the same address. */
 static void map_both(void)
 {
-	const char *files[] = { "/proc/self/exe", argument };
-	long page = sysconf(_SC_PAGESIZE);
-	size_t offset = (char *)burn_alone - __executable_start;
-	char *at = NULL;
-	int i;
-
-	for (i = 0; i < 2; i++) {
-		at = mmap(at, 2 * page, PROT_READ | PROT_EXEC, MAP_PRIVATE | (at ? MAP_FIXED : 0),
-			  open(files[i], O_RDONLY), offset & -page);
-		if (at == MAP_FAILED)
-			err(1, "%s", files[i]);
-		((void (*)(unsigned long))(at + offset % page))(loops);
-		sink++;
-	}
+	run_code_of(argument, run_code_of("/proc/self/exe", NULL));
+	sink++;
 }
 
 /* Each second page is another file mapping of code, as no two of them can be one. */
