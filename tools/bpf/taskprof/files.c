@@ -209,12 +209,17 @@ void add_build_id(const struct build_id_record *record)
 	memcpy(binary->build_id, record->build_id, BUILD_ID_LEN);
 }
 
+bool files_are_wanted(void)
+{
+	return nr_wanted;
+}
+
 /* The process that was seen first may be gone, and with it its way to the file. */
 void try_again(uint32_t file, uint32_t pid)
 {
 	struct binary *binary;
 
-	if (!nr_wanted || !file)
+	if (!file)
 		return;
 	binary = get_binary(file);
 	if (!binary->path || binary->fd >= 0 || binary->pid == pid || binary->tries >= HOLD_TRIES)

@@ -121,6 +121,7 @@ void raise_limit(void);
 struct binary *get_binary(uint32_t file);
 void add_path(const struct path_record *record);
 void add_build_id(const struct build_id_record *record);
+bool files_are_wanted(void);
 void try_again(uint32_t file, uint32_t pid);
 bool is_unchanged(const struct binary *binary, int fd);
 bool has_build_id(uint32_t file);

@@ -65,13 +65,32 @@ static void make_room(void)
 		chain(i);
 }
 
+/*
+ * Zeroes for a stack, which stays until the end. The heap has gaps all over from the time
+ * when the program was loaded: in there, nearly each stack would touch another page.
+ */
+#define CHUNK_SIZE	(64 * 1024)
+
+static void *take_memory(size_t size)
+{
+	static char *chunk;
+	static size_t left;
+
+	if (left < size) {
+		chunk = must(calloc(1, CHUNK_SIZE));
+		left = CHUNK_SIZE;
+	}
+	left -= size;
+	return chunk + left;
+}
+
 static struct stack *new_stack(const struct sample_record *sample, uint64_t hash)
 {
 	size_t size = (sample->nr_user + sample->nr_kernel) * sizeof(sample->frames[0]);
 	struct stack *stack;
 
 	make_room();
-	stack = must(calloc(1, sizeof(*stack) + size));
+	stack = take_memory(sizeof(*stack) + size);
 	memcpy(stack->comm, sample->comm, COMM_LEN);
 	stack->cgroup = sample->cgroup;
 	stack->nr_user = sample->nr_user;
@@ -185,7 +204,7 @@ static void look_up(const struct sample_record *sample)
 
 	if (opt.json)
 		cgroup_path(sample->cgroup);
-	for (i = 0; i < sample->nr_user; i++)
+	for (i = 0; files_are_wanted() && i < sample->nr_user; i++)
 		try_again(file_of(sample, i), sample->pid);
 }
 
