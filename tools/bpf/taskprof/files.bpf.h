@@ -14,7 +14,9 @@
 #define AREAS_PER_FILE	32	/* looked at to find the head of a file */
 #define HEAD_SLACK	(256 * 1024)
 #define NSEC_PER_SEC	1000000000ULL
+#define VM_WRITE	2
 #define VM_EXEC		4
+#define VM_SHARED	8
 #define PT_NOTE		4
 #define NT_GNU_BUILD_ID	3
 
@@ -37,7 +39,8 @@ struct area {
 	__u64 end;
 	__u64 offset;		/* of its start in the file */
 	__u32 file;
-	__u32 wants_id;		/* nobody has sent its build ID yet */
+	__u16 wants_id;		/* nobody has sent its build ID yet */
+	__u16 is_fixed;		/* nobody has written, or will write, what is mapped */
 	struct file_key key;
 };
 
@@ -268,6 +271,8 @@ static void fill_area(struct area *area, struct vm_area_struct *vma)
 	area->offset = vma->vm_file ? (__u64)vma->vm_pgoff << page_shift : 0;
 	area->file = 0;
 	area->wants_id = 0;
+	/* With an anon_vma, the process may have written there. */
+	area->is_fixed = !(vma->vm_flags & (VM_WRITE | VM_SHARED)) && !vma->anon_vma;
 	number_file(area, vma);
 }
 
@@ -343,13 +348,15 @@ static void wait_for_mm(void)
  */
 static int find_area(__u64 ip, struct area *area)
 {
-	int i, err = -EBUSY;
+	int i, err = look_up_area(ip, area);
 
-	bpf_for(i, 0, LOCK_TRIES) {
+	if (err != -EBUSY)
+		return err;
+	bpf_for(i, 1, LOCK_TRIES) {
+		wait_for_mm();
 		err = look_up_area(ip, area);
 		if (err != -EBUSY)
 			break;
-		wait_for_mm();
 	}
 	return err;
 }

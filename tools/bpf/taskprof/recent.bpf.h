@@ -7,7 +7,6 @@
 #define __RECENT_BPF_H
 
 #define NR_RECENT	4	/* the program, its libraries */
-#define NR_CALLERS	32
 #define NR_RECENTS	1024	/* threads, more or less: a mask, plus one */
 
 /* It was a number before it became a seqcount_t; the types of some kernels have it not at all. */
@@ -33,12 +32,6 @@ static __u32 map_seq(struct mm_struct *mm)
 	return seq;
 }
 
-/* An address behind a call, and the frame that it is. */
-struct caller {
-	__u64 ip;
-	__u64 frame;
-};
-
 struct recent {
 	__u32 taken;			/* by a callback, which may sleep meanwhile */
 	__u32 tid;
@@ -47,7 +40,6 @@ struct recent {
 	__u32 seq;
 	__u32 next;			/* the area that the next one takes the place of */
 	struct area areas[NR_RECENT];
-	struct caller callers[NR_CALLERS];
 };
 
 /*
@@ -63,12 +55,14 @@ struct {
 
 static void renew(struct recent *recent, const struct task_struct *task, __u32 seq)
 {
+	int i;
+
 	recent->tid = task->pid;
 	recent->start_time = task->start_time;
 	recent->exec_id = task->self_exec_id;
 	recent->seq = seq;
-	__builtin_memset(recent->areas, 0, sizeof(recent->areas));
-	__builtin_memset(recent->callers, 0, sizeof(recent->callers));
+	for (i = 0; i < NR_RECENT; i++)
+		recent->areas[i].end = 0;
 }
 
 /*
@@ -113,33 +107,6 @@ static void keep_area(struct recent *recent, const struct area *area)
 {
 	if (area->end)
 		recent->areas[recent->next++ & (NR_RECENT - 1)] = *area;
-}
-
-/* Each address has two places. */
-static __u32 place_of_caller(__u64 ip)
-{
-	return ip * 0x9e3779b97f4a7c15ULL >> 32 & (NR_CALLERS - 1);
-}
-
-/* The frame of a caller, or 0. */
-static __u64 recall_caller(const struct recent *recent, __u64 ip)
-{
-	__u32 at = place_of_caller(ip);
-
-	if (!recent)
-		return 0;
-	if (recent->callers[at].ip == ip)
-		return recent->callers[at].frame;
-	return recent->callers[at ^ 1].ip == ip ? recent->callers[at ^ 1].frame : 0;
-}
-
-static void keep_caller(struct recent *recent, __u64 ip, __u64 frame)
-{
-	__u32 at = place_of_caller(ip);
-
-	recent->callers[at ^ 1] = recent->callers[at];
-	recent->callers[at].ip = ip;
-	recent->callers[at].frame = frame;
 }
 
 #endif /* __RECENT_BPF_H */

@@ -197,9 +197,49 @@ static __u64 pointer_or_none(__u64 fp)
 	return fp < 4096 || fp & (sizeof(long) - 1) ? 0 : fp;
 }
 
-/* What lies behind the present frame. A caller that was seen before is no signal's. */
-static long read_link(struct walk *walk, struct link *link, struct recent *recent,
-		      const bool in_task)
+/*
+ * Frames that are behind a call, as some process had it: a file that nobody writes to has
+ * the same code in all. Two that have the same place replace each other.
+ */
+#define CALL_BITS	12
+
+__u64 calls[1 << CALL_BITS];
+
+static __u64 *place_of_call(__u64 frame)
+{
+	return &calls[frame * 0x9e3779b97f4a7c15ULL >> (64 - CALL_BITS)];
+}
+
+static bool is_in_area(const struct walk *walk, __u64 ip)
+{
+	return ip >= walk->area.start && ip < walk->area.end;
+}
+
+/* The address as a frame of the file that is mapped there. */
+static __u64 frame_in_area(const struct walk *walk, __u64 ip)
+{
+	const struct area *area = &walk->area;
+
+	return !area->file ? 0 : (__u64)area->file << FILE_SHIFT |
+	       ((ip - area->start + area->offset) & OFFSET_MASK);
+}
+
+static bool is_known_caller(const struct walk *walk, __u64 frame)
+{
+	return walk->area.is_fixed && *place_of_call(frame) == frame;
+}
+
+/* Most callers are in the file of the frame before, and were seen before: such a one is known. */
+static bool recall_frame(struct walk *walk, __u64 ip)
+{
+	walk->frame = is_in_area(walk, ip) ? frame_in_area(walk, ip) : 0;
+	if (walk->frame && !is_known_caller(walk, walk->frame))
+		walk->frame = 0;
+	return walk->frame;
+}
+
+/* What lies behind the present frame. A known caller is no signal's. */
+static long read_link(struct walk *walk, struct link *link, const bool in_task)
 {
 	long err;
 
@@ -215,9 +255,7 @@ static long read_link(struct walk *walk, struct link *link, struct recent *recen
 	/* It may be signed, in its upper bits. */
 	link->ip &= bpf_get_current_task_btf()->mm->task_size - 1;
 #endif
-	if (!err)
-		walk->frame = recall_caller(recent, link->ip);
-	if (walk->frame) {
+	if (!err && recall_frame(walk, link->ip)) {
 		walk->no_call = false;
 		return 0;
 	}
@@ -235,11 +273,10 @@ static long read_link(struct walk *walk, struct link *link, struct recent *recen
  * Where the link leads nowhere, its return address is that of the outermost function,
  * which has no frame pointer.
  */
-static __always_inline bool next_frame(struct walk *walk, struct recent *recent, __u32 *end,
-				       const bool in_task)
+static __always_inline bool next_frame(struct walk *walk, __u32 *end, const bool in_task)
 {
 	struct link link = {};
-	long err = read_link(walk, &link, recent, in_task);
+	long err = read_link(walk, &link, in_task);
 
 	if (err || !link.ip) {
 		*end = err && walk->at.fp ? END_BY_FAULT : END_OF_CHAIN;
@@ -277,6 +314,17 @@ static bool get_area(struct recent *recent, __u64 ip, struct area *area, __u32 *
 	return area->end;
 }
 
+static bool is_caller(struct walk *walk)
+{
+	if (is_known_caller(walk, walk->frame))
+		return true;
+	if (!follows_call(walk, walk->at.ip, true))
+		return false;
+	if (walk->area.is_fixed)
+		*place_of_call(walk->frame) = walk->frame;
+	return true;
+}
+
 /*
  * Whether the present frame is one. The first counts wherever it is, and one without a file
  * has no name that could be wrong; other callers are behind a call. If there is none, the
@@ -285,31 +333,26 @@ static bool get_area(struct recent *recent, __u64 ip, struct area *area, __u32 *
  */
 static bool is_frame(struct walk *walk, __u32 i)
 {
-	return !i || walk->no_call || !walk->area.file || follows_call(walk, walk->at.ip, true);
+	return !i || walk->no_call || !walk->frame || is_caller(walk);
 }
 
 /* Find the file of the present frame. Returns false if the stack ended before. */
 static __noinline bool find_frame(struct walk *walk, struct recent *recent,
 				  struct sample_record *sample, __u32 i)
 {
-	struct area *area = &walk->area;
-	__u64 ip = walk->at.ip;
 	bool was_unsure = walk->unsure;
 
-	if ((ip < area->start || ip >= area->end) &&
-	    !get_area(recent, ip, area, &sample->areas_locked) && i)
+	if (!is_in_area(walk, walk->at.ip) &&
+	    !get_area(recent, walk->at.ip, &walk->area, &sample->areas_locked) && i)
 		return false;
+	walk->frame = frame_in_area(walk, walk->at.ip);
 	walk->unsure = !is_frame(walk, i);
-	if (walk->unsure && was_unsure)
-		return false;
-	walk->frame = !area->file ? 0 : (__u64)area->file << FILE_SHIFT | (walk->unsure ?
-		      OFFSET_MASK : (ip - area->start + area->offset) & OFFSET_MASK);
-	if (recent && i && walk->frame && !walk->no_call && !walk->unsure)
-		keep_caller(recent, ip, walk->frame);
-	return true;
+	if (walk->unsure)
+		walk->frame |= OFFSET_MASK;
+	return !walk->unsure || !was_unsure;
 }
 
-/* Put the present frame into the sample; a caller is not looked for twice. */
+/* Put the present frame into the sample; a known one is not looked for. */
 static __always_inline bool place_frame(struct walk *walk, struct recent *recent,
 					struct sample_record *sample, __u32 i)
 {
@@ -363,7 +406,7 @@ static __always_inline __u32 walk_user_stack(struct walk *walk, struct sample_re
 		walk->placed = i + 1;
 		if (!walk->unsure)
 			walk->nr = i + 1;
-		if (!next_frame(walk, recent, end, in_task))
+		if (!next_frame(walk, end, in_task))
 			break;
 	}
 	put_recent(recent);
