@@ -168,6 +168,7 @@ static void name(struct sample_record *sample)
 	const volatile __u64 *from = (void *)bpf_get_current_task_btf()->comm;
 	__u64 *to = (void *)sample->comm;
 
+	_Static_assert(offsetof(struct sample_record, comm) % sizeof(*to) == 0, "in whole words");
 	to[0] = from[0];
 	to[1] = from[1];
 	sample->cgroup = bpf_get_current_cgroup_id();

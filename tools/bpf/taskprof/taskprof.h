@@ -68,6 +68,7 @@ struct attempt {
 struct sample_record {
 	__u32 type;
 	__u32 outcome;
+	char comm[COMM_LEN];	/* in whole words */
 	__u32 pid;		/* as in /proc; 0 if it is not in that namespace */
 	__u32 in_nmi;
 	__u32 moved;		/* user registers had changed when the callback ran */
@@ -77,7 +78,6 @@ struct sample_record {
 	__u32 areas_locked;	/* frames whose file the callback could not look up */
 	__u32 copy;		/* --call-graph dwarf: the number of the stack's copy, or 0 */
 	__u32 lost_copy;	/* enum lost_copy */
-	char comm[COMM_LEN] __attribute__((aligned(8)));
 	__u64 cgroup;
 	struct attempt attempt;
 	__u64 frames[2 * MAX_FRAMES];	/* from the leaf on: of the kernel, then of the user */
