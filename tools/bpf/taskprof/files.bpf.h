@@ -44,6 +44,11 @@ struct area {
 	struct file_key key;
 };
 
+static bool is_in_area(const struct area *area, __u64 ip)
+{
+	return ip >= area->start && ip < area->end;
+}
+
 struct known_file {
 	__u32 nr;
 	__u32 id_sent;

@@ -95,7 +95,7 @@ static bool recall_area(const struct recent *recent, __u64 ip, struct area *area
 	int i;
 
 	for (i = 0; i < NR_RECENT; i++) {
-		if (ip >= recent->areas[i].start && ip < recent->areas[i].end) {
+		if (is_in_area(&recent->areas[i], ip)) {
 			*area = recent->areas[i];
 			return true;
 		}

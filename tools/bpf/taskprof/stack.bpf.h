@@ -210,11 +210,6 @@ static __u64 *place_of_call(__u64 frame)
 	return &calls[frame * 0x9e3779b97f4a7c15ULL >> (64 - CALL_BITS)];
 }
 
-static bool is_in_area(const struct walk *walk, __u64 ip)
-{
-	return ip >= walk->area.start && ip < walk->area.end;
-}
-
 /* The address as a frame of the file that is mapped there. */
 static __u64 frame_in_area(const struct walk *walk, __u64 ip)
 {
@@ -232,7 +227,7 @@ static bool is_known_caller(const struct walk *walk, __u64 frame)
 /* Most callers are in the file of the frame before, and were seen before: such a one is known. */
 static bool recall_frame(struct walk *walk, __u64 ip)
 {
-	walk->frame = is_in_area(walk, ip) ? frame_in_area(walk, ip) : 0;
+	walk->frame = is_in_area(&walk->area, ip) ? frame_in_area(walk, ip) : 0;
 	if (walk->frame && !is_known_caller(walk, walk->frame))
 		walk->frame = 0;
 	return walk->frame;
@@ -342,7 +337,7 @@ static __noinline bool find_frame(struct walk *walk, struct recent *recent,
 {
 	bool was_unsure = walk->unsure;
 
-	if (!is_in_area(walk, walk->at.ip) &&
+	if (!is_in_area(&walk->area, walk->at.ip) &&
 	    !get_area(recent, walk->at.ip, &walk->area, &sample->areas_locked) && i)
 		return false;
 	walk->frame = frame_in_area(walk, walk->at.ip);

@@ -18,7 +18,7 @@
 #define EEXIST		17
 #define ENOSPC		28
 #define EOPNOTSUPP	95
-#define SHORT_STACK	48
+#define SHORT_STACK	48	/* frames of the kernel; deeper stacks are taken twice */
 #define SLOT_TRIES	32
 #define SLOT_STRIDE	61	/* odd: those in use for long lie side by side */
 /* Bits 20 to 23, or in 7.x 28 to 30: there, the others count what is never nested so deep. */
