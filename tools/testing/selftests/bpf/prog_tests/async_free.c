@@ -163,9 +163,9 @@ static void test_map_of_dead_cpu(struct async_free *skel)
 	if (!have_two_cpus(__func__) || !have_hotplug(__func__))
 		return;
 	skel->links.allocate_on_dying_cpu = bpf_program__attach(skel->progs.allocate_on_dying_cpu);
-	skel->links.see_freed = bpf_program__attach(skel->progs.see_freed);
 	if (!ASSERT_OK_PTR(skel->links.allocate_on_dying_cpu, "attach") ||
-	    !ASSERT_OK_PTR(skel->links.see_freed, "attach to the free"))
+	    !attach(&skel->links.see_inner_worker, skel->progs.see_inner_worker) ||
+	    !attach(&skel->links.see_freed, skel->progs.see_freed))
 		return;
 	ASSERT_OK(set_cpu_online(cpu, "0"), "take a CPU down");
 	ASSERT_EQ(skel->bss->ret_many, -ENOMEM, "insert more than it has memory for");

@@ -151,7 +151,7 @@ struct task_struct___smp {
 	unsigned short migration_disabled;
 } __attribute__((preserve_access_index));
 
-/* How often the current task is bound to its CPU: once, by the program that looks. */
+/* How often the current task is bound to its CPU. */
 static int pins(void)
 {
 	struct task_struct___smp *task = (void *)bpf_get_current_task_btf();
@@ -202,8 +202,9 @@ static bool is_to_be_freed(const void *map)
 	return map == hash_addr || map == malloc_addr || map == array_addr;
 }
 
-SEC("fentry/bpf_map_free_deferred")
-int BPF_PROG(see_worker, struct work_struct *work)
+/* Kprobes, as in async_map_free.h: other workers free what other tests had. */
+SEC("kprobe/bpf_map_free_deferred")
+int BPF_KPROBE(see_worker, struct work_struct *work)
 {
 	struct bpf_map *map = (void *)work - bpf_core_field_offset(struct bpf_map, work);
 
@@ -214,8 +215,8 @@ int BPF_PROG(see_worker, struct work_struct *work)
 	return 0;
 }
 
-SEC("fexit/bpf_map_free_deferred")
-int BPF_PROG(see_worker_end, struct work_struct *work)
+SEC("kretprobe/bpf_map_free_deferred")
+int BPF_KRETPROBE(see_worker_end)
 {
 	if (freeing_tid == current_tid()) {
 		freeing_tid = 0;
@@ -224,8 +225,8 @@ int BPF_PROG(see_worker_end, struct work_struct *work)
 	return 0;
 }
 
-SEC("fentry/bpf_task_release_dtor")
-int BPF_PROG(see_fields, void *task)
+SEC("kprobe/bpf_task_release_dtor")
+int BPF_KPROBE(see_fields)
 {
 	if (freeing_tid == current_tid()) {
 		fields++;
@@ -244,15 +245,15 @@ static int see_pins_at_wait(void)
 }
 
 /* This one waits for RCU and for irq_works. */
-SEC("fentry/bpf_mem_alloc_destroy")
-int BPF_PROG(see_wait, struct bpf_mem_alloc *ma)
+SEC("kprobe/bpf_mem_alloc_destroy")
+int BPF_KPROBE(see_wait)
 {
 	return see_pins_at_wait();
 }
 
 /* An array comes to nothing else that may wait. */
-SEC("fentry/bpf_map_area_free")
-int BPF_PROG(see_area_free, void *area)
+SEC("kprobe/bpf_map_area_free")
+int BPF_KPROBE(see_area_free)
 {
 	return see_pins_at_wait();
 }
@@ -308,11 +309,19 @@ int BPF_PROG(allocate_on_dying_cpu)
 	return 0;
 }
 
-/* The worker has waited for all that could still use the memory. */
-SEC("fexit/htab_map_free")
-int BPF_PROG(see_freed, struct bpf_map *map)
+SEC("kprobe/htab_map_free")
+int BPF_KPROBE(see_inner_worker, struct bpf_map *map)
 {
 	if (map == inner_addr)
+		freeing_tid = current_tid();
+	return 0;
+}
+
+/* The worker has waited for all that could still use the memory. */
+SEC("kretprobe/htab_map_free")
+int BPF_KRETPROBE(see_freed)
+{
+	if (freeing_tid == current_tid())
 		inner_freed = 1;
 	return 0;
 }

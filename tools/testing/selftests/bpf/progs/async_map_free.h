@@ -51,20 +51,26 @@ static bool has_name(struct bpf_map *map, const char *name)
 	return !bpf_strncmp(buf, sizeof(buf), name);
 }
 
-/* The first phase is over, and with it the work. */
-SEC("fexit/bpf_map_cancel_deferred")
-int BPF_PROG(map_cancelled, struct work_struct *work)
+/*
+ * Many workers free maps at once. A program on the trampoline of a function misses a
+ * worker that preempts it there. Where a kprobe runs, nothing preempts.
+ */
+
+/* The first phase ends with that, and with it the work. */
+SEC("kprobe/call_rcu_tasks_trace")
+int BPF_KPROBE(map_cancelled, struct callback_head *rcu)
 {
-	struct bpf_map *map = container_of(work, struct bpf_map, work);
+	struct bpf_map *map = container_of(rcu, struct bpf_map, rcu);
 
 	if (has_name(bpf_core_cast(map, struct bpf_map), WATCHED_NAME))
 		watched_cancelled = next_event();
 	return 0;
 }
 
-SEC("fentry/array_map_free")
-int BPF_PROG(map_freed, struct bpf_map *map)
+SEC("kprobe/array_map_free")
+int BPF_KPROBE(map_freed, struct bpf_map *map)
 {
+	map = bpf_core_cast(map, struct bpf_map);
 	if (has_name(map, WATCHED_NAME))
 		watched_freed = next_event();
 	if (has_name(map, OTHER_NAME))

@@ -147,8 +147,8 @@ int BPF_PROG(note_freed, struct callback_head *rcu)
 	return 0;
 }
 
-SEC("fentry/call_rcu_tasks_trace")
-int BPF_PROG(note_tasks_trace, struct callback_head *rcu)
+SEC("kprobe/call_rcu_tasks_trace")
+int BPF_KPROBE(note_tasks_trace, struct callback_head *rcu)
 {
 	if (in_init && current_tid() == starter_tid &&
 	    is_ours(container_of(rcu, struct bpf_work, cb.rcu)))
