@@ -28,7 +28,7 @@ struct patience new_patience(void)
 
 	return (struct patience){
 		.looks = looks ? atoi(looks) : 20000000,
-		.until = looks ? 0 : seconds_now() + 30,
+		.until = seconds_now() + (looks ? 8 : 30),
 	};
 }
 

@@ -13,8 +13,8 @@
 /*
  * Wait for something that is bound to happen. The bound is a number of looks: a slow
  * machine gets as much longer as it is slower. A fast one, where looks cost nothing,
- * waits half a minute. If the test is expected to fail, that may be known sooner: then
- * only looks count.
+ * waits half a minute. If the test is expected to fail, that may be known sooner: with
+ * fewer looks, and after eight seconds.
  */
 struct patience {
 	long looks;
