@@ -164,7 +164,6 @@ static void test_map_of_dead_cpu(struct async_free *skel)
 		return;
 	skel->links.allocate_on_dying_cpu = bpf_program__attach(skel->progs.allocate_on_dying_cpu);
 	if (!ASSERT_OK_PTR(skel->links.allocate_on_dying_cpu, "attach") ||
-	    !attach(&skel->links.see_inner_worker, skel->progs.see_inner_worker) ||
 	    !attach(&skel->links.see_freed, skel->progs.see_freed))
 		return;
 	ASSERT_OK(set_cpu_online(cpu, "0"), "take a CPU down");

@@ -202,21 +202,19 @@ static bool is_to_be_freed(const void *map)
 	return map == hash_addr || map == malloc_addr || map == array_addr;
 }
 
-/* Kprobes, as in async_map_free.h: other workers free what other tests had. */
+/* Kprobes, as other workers come here, too: see async_map_free.h. Each pins its task once. */
 SEC("kprobe/bpf_map_free_deferred")
 int BPF_KPROBE(see_worker, struct work_struct *work)
 {
-	struct bpf_map *map = (void *)work - bpf_core_field_offset(struct bpf_map, work);
-
-	if (is_to_be_freed(map)) {
+	if (is_to_be_freed(map_of_work(work))) {
 		freeing_tid = current_tid();
 		pins_outside = pins();
 	}
 	return 0;
 }
 
-SEC("kretprobe/bpf_map_free_deferred")
-int BPF_KRETPROBE(see_worker_end)
+SEC("raw_tp/workqueue_execute_end")
+int BPF_PROG(see_worker_end)
 {
 	if (freeing_tid == current_tid()) {
 		freeing_tid = 0;
@@ -309,19 +307,11 @@ int BPF_PROG(allocate_on_dying_cpu)
 	return 0;
 }
 
-SEC("kprobe/htab_map_free")
-int BPF_KPROBE(see_inner_worker, struct bpf_map *map)
-{
-	if (map == inner_addr)
-		freeing_tid = current_tid();
-	return 0;
-}
-
 /* The worker has waited for all that could still use the memory. */
-SEC("kretprobe/htab_map_free")
-int BPF_KRETPROBE(see_freed)
+SEC("raw_tp/workqueue_execute_end")
+int BPF_PROG(see_freed, struct work_struct *work, void *function)
 {
-	if (freeing_tid == current_tid())
+	if (map_of_work(work) == inner_addr && function == &bpf_map_free_deferred)
 		inner_freed = 1;
 	return 0;
 }

@@ -52,25 +52,35 @@ static bool has_name(struct bpf_map *map, const char *name)
 }
 
 /*
- * Many workers free maps at once. A program on the trampoline of a function misses a
- * worker that preempts it there. Where a kprobe runs, nothing preempts.
+ * Many workers free maps at once, and one may preempt another one. A program on the
+ * trampoline of what they call is not run again on that CPU before it has ended, so it may
+ * miss a worker. At tracepoints and kprobes nothing preempts.
  */
+extern const void bpf_map_cancel_deferred __ksym;
+extern const void bpf_map_free_deferred __ksym;
 
-/* The first phase ends with that, and with it the work. */
-SEC("kprobe/call_rcu_tasks_trace")
-int BPF_KPROBE(map_cancelled, struct callback_head *rcu)
+static struct bpf_map *map_of_work(struct work_struct *work)
 {
-	struct bpf_map *map = container_of(rcu, struct bpf_map, rcu);
+	return (void *)work - bpf_core_field_offset(struct bpf_map, work);
+}
 
-	if (has_name(bpf_core_cast(map, struct bpf_map), WATCHED_NAME))
+/* The first phase is over, and with it the work. The map is still there. */
+SEC("raw_tp/workqueue_execute_end")
+int BPF_PROG(map_cancelled, struct work_struct *work, void *function)
+{
+	if (function == &bpf_map_cancel_deferred &&
+	    has_name(bpf_core_cast(map_of_work(work), struct bpf_map), WATCHED_NAME))
 		watched_cancelled = next_event();
 	return 0;
 }
 
-SEC("kprobe/array_map_free")
-int BPF_KPROBE(map_freed, struct bpf_map *map)
+SEC("raw_tp/workqueue_execute_start")
+int BPF_PROG(map_freed, struct work_struct *work)
 {
-	map = bpf_core_cast(map, struct bpf_map);
+	struct bpf_map *map = bpf_core_cast(map_of_work(work), struct bpf_map);
+
+	if ((const void *)BPF_CORE_READ(work, func) != &bpf_map_free_deferred)
+		return 0;
 	if (has_name(map, WATCHED_NAME))
 		watched_freed = next_event();
 	if (has_name(map, OTHER_NAME))
