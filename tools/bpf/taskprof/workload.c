@@ -166,10 +166,28 @@ static void map_stack(void)
 		err(1, "mmap");
 }
 
+/*
+ * As code does that has no frame pointers, this keeps a number in their register: only
+ * unwind tables lead on to its callers.
+ */
+static void __attribute__((optimize("omit-frame-pointer"))) hash_without_pointer(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < opt.loops / 4; i++)
+#if defined(__x86_64__)
+		asm volatile("mov %0, %%ebp" : : "r"(i) : "rbp");
+#else
+		sink = i;
+#endif
+}
+
 static int be_worker(void)
 {
 	static ucontext_t back, work;
 
+	if (!opt.resident)
+		hash_without_pointer();
 	map_stack();
 	getcontext(&work);
 	work.uc_stack.ss_sp = stack;
