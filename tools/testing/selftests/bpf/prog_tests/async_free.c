@@ -164,13 +164,13 @@ static void test_map_of_dead_cpu(struct async_free *skel)
 		return;
 	skel->links.allocate_on_dying_cpu = bpf_program__attach(skel->progs.allocate_on_dying_cpu);
 	if (!ASSERT_OK_PTR(skel->links.allocate_on_dying_cpu, "attach") ||
-	    !attach(&skel->links.see_freed, skel->progs.see_freed))
+	    !attach(&skel->links.see_worker_end, skel->progs.see_worker_end))
 		return;
 	ASSERT_OK(set_cpu_online(cpu, "0"), "take a CPU down");
 	ASSERT_EQ(skel->bss->ret_many, -ENOMEM, "insert more than it has memory for");
 	ASSERT_OK(bpf_map_delete_elem(bpf_map__fd(skel->maps.outer_hash), &zero), "remove inner");
 	ASSERT_OK(drop_user_reference(bpf_map__fd(skel->maps.inner_hash)), "drop inner");
-	ASSERT_TRUE(wait_for(READ_ONCE(skel->bss->inner_freed)), "freed while the CPU is down");
+	ASSERT_TRUE(wait_for(READ_ONCE(skel->bss->freed)), "freed while the CPU is down");
 	ASSERT_OK(set_cpu_online(cpu, "1"), "bring it up");
 }
 

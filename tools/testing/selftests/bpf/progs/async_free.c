@@ -103,7 +103,6 @@ int pins_at_waits;
 int moves;
 int ret_many;
 void *inner_addr;
-int inner_freed;
 long ret_output;
 int notified;
 
@@ -199,7 +198,7 @@ static __u32 freeing_tid;
 
 static bool is_to_be_freed(const void *map)
 {
-	return map == hash_addr || map == malloc_addr || map == array_addr;
+	return map == hash_addr || map == malloc_addr || map == array_addr || map == inner_addr;
 }
 
 /* Kprobes, as other workers come here, too: see async_map_free.h. Each pins its task once. */
@@ -213,10 +212,11 @@ int BPF_KPROBE(see_worker, struct work_struct *work)
 	return 0;
 }
 
+/* The worker has waited for all that could still use the memory. */
 SEC("raw_tp/workqueue_execute_end")
-int BPF_PROG(see_worker_end)
+int BPF_PROG(see_worker_end, struct work_struct *work, void *function)
 {
-	if (freeing_tid == current_tid()) {
+	if (is_to_be_freed(map_of_work(work)) && function == &bpf_map_free_deferred) {
 		freeing_tid = 0;
 		freed = 1;
 	}
@@ -304,15 +304,6 @@ int BPF_PROG(allocate_on_dying_cpu)
 
 		ret_many = bpf_map_update_elem(map, &key, &value, BPF_ANY) ?: ret_many;
 	}
-	return 0;
-}
-
-/* The worker has waited for all that could still use the memory. */
-SEC("raw_tp/workqueue_execute_end")
-int BPF_PROG(see_freed, struct work_struct *work, void *function)
-{
-	if (map_of_work(work) == inner_addr && function == &bpf_map_free_deferred)
-		inner_freed = 1;
 	return 0;
 }
 
