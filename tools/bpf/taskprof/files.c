@@ -10,7 +10,6 @@
 #include <err.h>
 #include <fcntl.h>
 #include <link.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
@@ -87,16 +86,22 @@ static bool hold(struct binary *binary, int fd)
 	return true;
 }
 
-/* A link of /proc leads to the file itself, whatever its path says by now. */
-static bool hold_link(struct binary *binary, const char *format, ...)
+/* Links of /proc lead to the file itself, whatever its path says by now. */
+static bool hold_program(struct binary *binary)
 {
 	char path[64];
-	va_list args;
 
-	va_start(args, format);
-	vsnprintf(path, sizeof(path), format, args);
-	va_end(args);
+	snprintf(path, sizeof(path), "/proc/%u/exe", binary->pid);
 	return hold(binary, open(path, O_PATH | O_CLOEXEC));
+}
+
+static bool hold_mapping(struct binary *binary)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%u/map_files/%llx-%llx", binary->pid,
+		 (unsigned long long)binary->start, (unsigned long long)binary->end);
+	return hold(binary, open_mapping(binary->pid, path));
 }
 
 /* Only what the kernel has in its caches: a file that is run is there. */
@@ -116,7 +121,7 @@ static bool hold_path(struct binary *binary, const char *root)
 }
 
 /*
- * The program first, as that takes no lock of the process. The mapping needs CAP_SYS_ADMIN
+ * The program first, as that takes no lock of the process. Its mappings need CAP_SYS_ADMIN
  * or CAP_CHECKPOINT_RESTORE. The process may be in a container, where the path leads
  * elsewhere, or it may be gone.
  */
@@ -125,11 +130,8 @@ static bool hold_file(struct binary *binary)
 	char root[32];
 
 	snprintf(root, sizeof(root), "/proc/%u/root", binary->pid);
-	return (binary->pid &&
-		((binary->is_program && hold_link(binary, "/proc/%u/exe", binary->pid)) ||
-		 hold_link(binary, "/proc/%u/map_files/%llx-%llx", binary->pid,
-			   (unsigned long long)binary->start, (unsigned long long)binary->end) ||
-		 hold_path(binary, root))) ||
+	return (binary->pid && ((binary->is_program && hold_program(binary)) ||
+				hold_mapping(binary) || hold_path(binary, root))) ||
 	       hold_path(binary, "/");
 }
 

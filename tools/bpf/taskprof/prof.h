@@ -128,6 +128,9 @@ bool has_build_id(uint32_t file);
 bool build_id_was_read(uint32_t file);
 bool has_names(uint32_t file);
 
+/* mapping.c: a file that a process has mapped */
+int open_mapping(uint32_t pid, const char *path);
+
 /* job.c: what is done by a child */
 struct job {
 	void (*work)(size_t first, FILE *to);

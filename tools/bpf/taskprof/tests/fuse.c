@@ -81,10 +81,16 @@ static void tell_attr(const struct fuse_in_header *in)
 static void read_file(const struct fuse_in_header *in, const struct fuse_read_in *arg)
 {
 	static char buf[BUF_SIZE / 2];
-	ssize_t len = pread(files[in->nodeid - FIRST_FILE], buf,
-			    arg->size < sizeof(buf) ? arg->size : sizeof(buf), arg->offset);
+	off_t rest = arg->offset < (uint64_t)size ? size - arg->offset : 0;
+	size_t len = arg->size < sizeof(buf) ? arg->size : sizeof(buf);
+	ssize_t err;
 
-	reply(in, len < 0 ? -EIO : 0, buf, len < 0 ? 0 : len);
+	if ((off_t)len > rest)
+		len = rest;
+	/* The smaller one ends with zeroes. */
+	memset(buf, 0, len);
+	err = pread(files[in->nodeid - FIRST_FILE], buf, len, arg->offset);
+	reply(in, err < 0 ? -EIO : 0, buf, err < 0 ? 0 : len);
 }
 
 static void serve(const struct fuse_in_header *in, const void *arg)
@@ -132,9 +138,8 @@ static int open_file(const char *path)
 
 	if (fd < 0 || fstat(fd, &stat))
 		err(1, "%s", path);
-	if (size && stat.st_size != size)
-		errx(1, "%s: the files are of one size", path);
-	size = stat.st_size;
+	if (stat.st_size > size)
+		size = stat.st_size;
 	return fd;
 }
 
