@@ -73,9 +73,10 @@ static void add_area(struct area_set *set, struct area *area, __u64 *hash)
 
 /*
  * All code of the process, in order; of more than there is room for, what lies lowest.
- * Its hash, or 0 if it could not be listed.
+ * Its hash, or 0 if it could not be listed; without @add, because of a file that user space
+ * does not know.
  */
-__noinline __u64 list_areas(struct area_set *set __arg_nonnull)
+__noinline __u64 list_areas(struct area_set *set __arg_nonnull, bool add)
 {
 	struct vm_area_struct *vma;
 	struct bpf_iter_task_vma it;
@@ -91,7 +92,9 @@ __noinline __u64 list_areas(struct area_set *set __arg_nonnull)
 			break;
 		if (!(vma->vm_flags & VM_EXEC))
 			continue;
-		fill_area(&area, vma);
+		fill_area(&area, vma, add);
+		if (!add && vma->vm_file && !area.file)
+			err = -EBUSY;
 		add_area(set, &area, &hash);
 	}
 	bpf_iter_task_vma_destroy(&it);
@@ -99,7 +102,7 @@ __noinline __u64 list_areas(struct area_set *set __arg_nonnull)
 }
 
 /* See iterate_to_area(): while somebody changes the map, areas are passed over. */
-static __u64 list_all_areas(struct area_set *set, struct process *now)
+static __u64 list_all_areas(struct area_set *set, struct process *now, const bool may_sleep)
 {
 	struct mm_struct *mm = bpf_get_current_task_btf()->mm;
 	__u64 hash = 0;
@@ -107,10 +110,12 @@ static __u64 list_all_areas(struct area_set *set, struct process *now)
 
 	bpf_for(i, 0, LOCK_TRIES) {
 		now->seq = map_seq(mm);
-		hash = list_areas(set);
+		hash = list_areas(set, may_sleep);
 		if (hash && map_seq(mm) == now->seq)
 			break;
 		hash = 0;
+		if (!may_sleep)
+			break;
 		wait_for_mm();
 	}
 	return hash;
@@ -149,9 +154,9 @@ static bool send_areas(struct area_set *set, __u64 owner)
 }
 
 /* Send them if they differ from what was sent last. Returns false if that failed. */
-static bool update_areas(struct area_set *set, struct process *process)
+static bool update_areas(struct area_set *set, struct process *process, const bool may_sleep)
 {
-	__u64 hash = list_all_areas(set, process);
+	__u64 hash = list_all_areas(set, process, may_sleep);
 
 	if (!hash)
 		return false;
@@ -165,7 +170,7 @@ static bool update_areas(struct area_set *set, struct process *process)
 }
 
 /* The number of the set that the current process has, sent by now; 0 if that failed. */
-static __u32 get_areas(__u64 owner)
+static __u32 get_areas(__u64 owner, const bool may_sleep)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct process now = { .owner = owner }, *last;
@@ -183,7 +188,7 @@ static __u32 get_areas(__u64 owner)
 	set = take(&area_sets, NR_AREA_SETS, 0);
 	if (!set)
 		return 0;
-	sent = update_areas(set, &now);
+	sent = update_areas(set, &now, may_sleep);
 	set->taken = 0;
 	if (sent)
 		bpf_map_update_elem(&processes, &tgid, &now, BPF_ANY);
@@ -194,7 +199,7 @@ static __u32 get_areas(__u64 owner)
  * How much of the stack can be read: up to the end of its mapping, or to a page that does
  * not come. Whoever waits for such a page has no buffer yet that others could use.
  */
-static __u32 touch_stack(__u64 sp)
+static __u32 touch_stack(struct walk *walk, __u64 sp, const bool may_sleep)
 {
 	__u64 end = end_of_mapping(sp), page = 1ULL << page_shift, at = sp;
 	char byte;
@@ -203,7 +208,7 @@ static __u32 touch_stack(__u64 sp)
 	if (!end || end - sp > stack_size)
 		end = sp + stack_size;
 	bpf_for(i, 0, MAX_STACK / 4096 + 2) {
-		if (at >= end || bpf_copy_from_user(&byte, sizeof(byte), (void *)at))
+		if (at >= end || read_user(walk, &byte, sizeof(byte), at, may_sleep))
 			break;
 		at = (at | (page - 1)) + 1;
 	}
@@ -249,28 +254,28 @@ static __u64 get_owner(struct task_struct *task)
 	return mm ^ task->group_leader->start_time << 16 ^ task->self_exec_id << 48;
 }
 
-/* In the callback, for the frames beyond the first. User space finds the copy by its number. */
-static void copy_stack(struct sample_record *sample, __u64 sp)
+/* For the frames beyond the first. User space finds the copy by its number. */
+static __u32 copy_stack(struct sample_record *sample, struct walk *walk, __u64 sp,
+			const bool may_sleep)
 {
 	__u64 owner = get_owner(bpf_get_current_task_btf());
-	__u32 areas = get_areas(owner), readable;
+	__u32 areas = get_areas(owner, may_sleep), readable, lost;
 	struct stack_copy *copy;
 
-	sample->lost_copy = LOST_AREAS;
 	if (!areas)
-		return;
-	readable = touch_stack(sp);
-	sample->lost_copy = LOST_NO_BUFFER;
+		return LOST_AREAS;
+	readable = touch_stack(walk, sp, may_sleep);
 	copy = take(&copies, NR_COPIES, nr_copied);
 	if (!copy)
-		return;
+		return LOST_NO_BUFFER;
 	get_all_regs(&copy->record.regs);
 	copy->record.owner = owner;
 	copy->record.areas = areas;
-	sample->lost_copy = send_stack(&copy->record, sp, readable);
-	if (sample->lost_copy == NOT_LOST)
+	lost = send_stack(&copy->record, sp, readable);
+	if (lost == NOT_LOST)
 		sample->copy = copy->record.id;
 	copy->taken = 0;
+	return lost;
 }
 
 #endif /* __COPY_BPF_H */

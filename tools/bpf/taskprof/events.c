@@ -240,6 +240,7 @@ static void attach_nmis(struct taskprof_bpf *skel)
 
 static void attach_events(struct taskprof_bpf *skel)
 {
+	unsigned int nr_before = nr_links;
 	struct perf_event_attr attr = {};
 
 	choose_event(&attr);
@@ -247,15 +248,28 @@ static void attach_events(struct taskprof_bpf *skel)
 		attach_cpus(skel, &attr);
 	else
 		attach_process(skel, &attr);
-	if (nr_links)
+	if (nr_links > nr_before)
 		return;
 	if (opt.all)
 		errx(1, "no CPU has the event");
 	errx(1, "process %d has ended", opt.pid);
 }
 
+static void attach_exec(struct taskprof_bpf *skel)
+{
+	struct bpf_link *link;
+
+	if (!bpf_program__autoload(skel->progs.on_exec))
+		return;
+	link = bpf_program__attach(skel->progs.on_exec);
+	if (!link)
+		err(1, "cannot attach to the tracepoint sched_prepare_exec");
+	add_link(link);
+}
+
 void start_sampling(struct taskprof_bpf *skel)
 {
+	attach_exec(skel);
 	if (opt.nmi)
 		attach_nmis(skel);
 	else
@@ -277,14 +291,12 @@ void leave_sampling(void)
 
 void stop_sampling(void)
 {
-	unsigned int i;
-
 	if (sysrq >= 0) {
 		__atomic_store_n(&nmi_stop, true, __ATOMIC_RELAXED);
 		pthread_join(nmi_thread, NULL);
 		restore_console();
 	}
-	for (i = 0; i < nr_links; i++)
-		bpf_link__destroy(links[i]);
-	nr_links = 0;
+	/* First the events, and then who looks after their samples. */
+	while (nr_links)
+		bpf_link__destroy(links[--nr_links]);
 }

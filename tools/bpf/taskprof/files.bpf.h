@@ -248,8 +248,11 @@ static void add_file(struct area *area, struct file *file)
 		__sync_fetch_and_add(&files_lost, 1);
 }
 
-/* Give the file a number if it has none. The iterator keeps the file in place. */
-static void number_file(struct area *area, struct vm_area_struct *vma)
+/*
+ * The file's number. With @add it is given one if it has none; else it is one of those that
+ * user space lacks something of. The iterator keeps the file in place.
+ */
+static void number_file(struct area *area, struct vm_area_struct *vma, bool add)
 {
 	struct file *file = vma->vm_file;
 	struct known_file *known;
@@ -259,17 +262,18 @@ static void number_file(struct area *area, struct vm_area_struct *vma)
 	else if (!is_vdso(vma, &area->key))
 		return;
 	known = bpf_map_lookup_elem(&files, &area->key);
-	if (!known) {
+	if (!known && add) {
 		add_file(area, file);
 		known = bpf_map_lookup_elem(&files, &area->key);
 	}
+	area->wants_id = !add;
 	if (!known)
 		return;
 	area->file = known->nr;
 	area->wants_id = !known->id_sent;
 }
 
-static void fill_area(struct area *area, struct vm_area_struct *vma)
+static void fill_area(struct area *area, struct vm_area_struct *vma, bool add)
 {
 	area->start = vma->vm_start;
 	area->end = vma->vm_end;
@@ -278,13 +282,18 @@ static void fill_area(struct area *area, struct vm_area_struct *vma)
 	area->wants_id = 0;
 	/* With an anon_vma, the process may have written there. */
 	area->is_fixed = !(vma->vm_flags & (VM_WRITE | VM_SHARED)) && !vma->anon_vma;
-	number_file(area, vma);
+	number_file(area, vma, add);
 }
 
-static long see_area(struct task_struct *task, struct vm_area_struct *vma, struct area **area)
+struct search {
+	struct area *area;
+	bool add;		/* a number for a file that nobody has seen before */
+};
+
+static long see_area(struct task_struct *task, struct vm_area_struct *vma, struct search *search)
 {
 	if (vma->vm_flags & VM_EXEC)
-		fill_area(*area, vma);
+		fill_area(search->area, vma, search->add);
 	return 0;
 }
 
@@ -292,7 +301,7 @@ static long see_area(struct task_struct *task, struct vm_area_struct *vma, struc
  * Much dearer than bpf_find_vma(), but before 6.18 it needs no more than the area's own
  * lock. An area that somebody has locked is passed over there.
  */
-static bool iterate_to_area(__u64 ip, struct area *area)
+static bool iterate_to_area(__u64 ip, const struct search *search)
 {
 	struct vm_area_struct *vma;
 	struct bpf_iter_task_vma it;
@@ -302,21 +311,22 @@ static bool iterate_to_area(__u64 ip, struct area *area)
 	vma = bpf_iter_task_vma_next(&it);
 	found = vma && vma->vm_start <= ip;
 	if (found && (vma->vm_flags & VM_EXEC))
-		fill_area(area, vma);
+		fill_area(search->area, vma, search->add);
 	bpf_iter_task_vma_destroy(&it);
 	return found;
 }
 
 /* -ENOENT: nothing is mapped there; -EBUSY: that can't be seen now, as somebody has a lock. */
-__noinline int look_up_area(__u64 ip, struct area *area __arg_nonnull)
+__noinline int look_up_area(__u64 ip, struct area *area __arg_nonnull, bool add)
 {
+	struct search search = { .area = area, .add = add };
 	long err;
 
 	area->end = 0;
 	area->file = 0;
 	area->wants_id = 0;
-	err = bpf_find_vma(bpf_get_current_task_btf(), ip, see_area, &area, 0);
-	if (err == -EBUSY && iterate_to_area(ip, area))
+	err = bpf_find_vma(bpf_get_current_task_btf(), ip, see_area, &search, 0);
+	if (err == -EBUSY && iterate_to_area(ip, &search))
 		err = 0;
 	return err;
 }
@@ -353,13 +363,13 @@ static void wait_for_mm(void)
  */
 static int find_area(__u64 ip, struct area *area)
 {
-	int i, err = look_up_area(ip, area);
+	int i, err = look_up_area(ip, area, true);
 
 	if (err != -EBUSY)
 		return err;
 	bpf_for(i, 1, LOCK_TRIES) {
 		wait_for_mm();
-		err = look_up_area(ip, area);
+		err = look_up_area(ip, area, true);
 		if (err != -EBUSY)
 			break;
 	}

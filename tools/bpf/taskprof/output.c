@@ -23,6 +23,7 @@ static void *texts;
 static const char *const outcome_names[NR_OUTCOMES] = {
 	[DONE_BY_CALLBACK]	= "completed by the callback",
 	[DONE_KERNEL_THREAD]	= "completed at once: kernel thread",
+	[DONE_IN_EXEC]		= "completed in execve()",
 	[DROP_EXITING]		= "task was exiting",
 	[DROP_GONE]		= "task gone before the callback",
 	[DROP_EXEC]		= "stack replaced by execve",

@@ -92,6 +92,7 @@ extern struct profile profile;
 
 typedef void (*stack_fn)(const struct stack *stack);
 
+bool has_user_stack(const struct sample_record *sample);
 void finish_sample(const struct sample_record *sample, const struct finding *found);
 int add_record(void *ctx, void *data, size_t size);
 void walk_stacks(stack_fn fn);

@@ -129,6 +129,11 @@ static uint32_t file_of(const struct sample_record *sample, uint32_t i)
 	return sample->frames[sample->nr_kernel + i] >> FILE_SHIFT;
 }
 
+bool has_user_stack(const struct sample_record *sample)
+{
+	return sample->outcome == DONE_BY_CALLBACK || sample->outcome == DONE_IN_EXEC;
+}
+
 static void add_loss(enum loss loss, bool recovered)
 {
 	profile.lost[loss]++;
@@ -146,7 +151,7 @@ static void compare_frames(const struct sample_record *sample, const struct find
 
 	if (!attempt->nr_frames || attempt->end != END_BY_FAULT)
 		return;
-	if (sample->outcome != DONE_BY_CALLBACK)
+	if (!has_user_stack(sample))
 		add_loss(LOST_STACK_PAGE, false);
 	else if (opt.stack_size)
 		add_loss(found->has_link ? LOST_STACK_PAGE : LOST_NO_POINTER,
@@ -204,6 +209,9 @@ static void look_up(const struct sample_record *sample)
 
 	if (opt.json)
 		cgroup_path(sample->cgroup);
+	/* In execve(), a process is about to become another program. */
+	if (sample->outcome == DONE_IN_EXEC)
+		return;
 	for (i = 0; files_are_wanted() && i < sample->nr_user; i++)
 		try_again(file_of(sample, i), sample->pid);
 }
@@ -215,7 +223,7 @@ void finish_sample(const struct sample_record *sample, const struct finding *fou
 	profile.lost_copies[found->lost_copy]++;
 	if (opt.compare)
 		compare_frames(sample, found);
-	if (sample->outcome != DONE_BY_CALLBACK)
+	if (!has_user_stack(sample))
 		return;
 	profile.cut += sample->end == END_BY_FAULT;
 	if (!opt.compare)

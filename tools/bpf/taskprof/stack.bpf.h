@@ -83,6 +83,7 @@ struct walk {
 	__u32 nr;			/* ... that are some */
 	__u32 unsure;			/* the last one is perhaps none */
 	__u32 jumped;			/* at.fp may be no frame pointer at all */
+	__u32 missed;			/* something that was not there may be read with page faults */
 	__u32 nr_jumps;
 	__u32 nr_at[MAX_JUMPS];		/* frames before each jump */
 	__u64 to[MAX_JUMPS];
@@ -108,14 +109,20 @@ static bool may_jump(struct walk *walk, __u64 fp, __u32 *end)
 	return true;
 }
 
-static long read_user(void *to, __u32 size, __u64 from, const bool in_task)
+static long read_user(struct walk *walk, void *to, __u32 size, __u64 from, const bool may_sleep)
 {
-	return in_task ? bpf_copy_from_user(to, size, (void *)from) :
-	       bpf_probe_read_user(to, size, (void *)from);
+	long err;
+
+	if (may_sleep)
+		return bpf_copy_from_user(to, size, (void *)from);
+	err = bpf_probe_read_user(to, size, (void *)from);
+	if (err)
+		walk->missed = true;
+	return err;
 }
 
 /* A mapping may end or begin right there. What can't be read is 0, which is no code looked for. */
-static bool read_code(struct walk *walk, __u64 ip, const bool in_task)
+static bool read_code(struct walk *walk, __u64 ip, const bool may_sleep)
 {
 	__u8 *code = walk->code;
 
@@ -123,9 +130,9 @@ static bool read_code(struct walk *walk, __u64 ip, const bool in_task)
 		return ip;
 	walk->code_ip = 0;
 	__builtin_memset(code, 0, sizeof(walk->code));
-	if (read_user(code, 2 * CODE_SIZE, ip - CODE_SIZE, in_task) &&
-	    read_user(code, CODE_SIZE, ip - CODE_SIZE, in_task) &&
-	    read_user(code + CODE_SIZE, CODE_SIZE, ip, in_task))
+	if (read_user(walk, code, 2 * CODE_SIZE, ip - CODE_SIZE, may_sleep) &&
+	    read_user(walk, code, CODE_SIZE, ip - CODE_SIZE, may_sleep) &&
+	    read_user(walk, code + CODE_SIZE, CODE_SIZE, ip, may_sleep))
 		return false;
 	walk->code_ip = ip;
 	return true;
@@ -146,14 +153,14 @@ struct saved_regs {
 
 #define SAVED_REGS		136	/* from the handler's frame on */
 
-static void look_for_signal(struct walk *walk, const struct link *link, const bool in_task)
+static void look_for_signal(struct walk *walk, const struct link *link, const bool may_sleep)
 {
 #if defined(__TARGET_ARCH_x86)
 	struct saved_regs saved;
 
-	if (link->fp - walk->at.fp < SIGNAL_FRAME_SIZE || !read_code(walk, link->ip, in_task) ||
+	if (link->fp - walk->at.fp < SIGNAL_FRAME_SIZE || !read_code(walk, link->ip, may_sleep) ||
 	    *(__u64 *)(walk->code + CODE_SIZE) != CALLS_SIGRETURN ||
-	    read_user(&saved, sizeof(saved), walk->at.fp + SAVED_REGS, in_task) ||
+	    read_user(walk, &saved, sizeof(saved), walk->at.fp + SAVED_REGS, may_sleep) ||
 	    saved.bp != link->fp)
 		return;
 	walk->interrupted.fp = saved.bp;
@@ -172,11 +179,11 @@ static bool is_indirect(__u8 code, __u8 mode)
  * look like a return address, as the pointers in a table of functions do. But only a real
  * one comes after a call.
  */
-static bool follows_call(struct walk *walk, __u64 ip, const bool in_task)
+static bool follows_call(struct walk *walk, __u64 ip, const bool may_sleep)
 {
 	const __u8 *code = walk->code;
 
-	if (!read_code(walk, ip, in_task))
+	if (!read_code(walk, ip, may_sleep))
 		return false;
 #if defined(__TARGET_ARCH_x86)
 	/* call of an address; of what a register, or memory, holds: 2, 3, 6, 7 or 4 bytes */
@@ -234,7 +241,7 @@ static bool recall_frame(struct walk *walk, __u64 ip)
 }
 
 /* What lies behind the present frame. A known caller is no signal's. */
-static long read_link(struct walk *walk, struct link *link, const bool in_task)
+static long read_link(struct walk *walk, struct link *link, const bool may_sleep)
 {
 	long err;
 
@@ -245,7 +252,7 @@ static long read_link(struct walk *walk, struct link *link, const bool in_task)
 		walk->no_call = true;
 		return 0;
 	}
-	err = walk->at.fp ? read_user(link, sizeof(*link), walk->at.fp, in_task) : -1;
+	err = walk->at.fp ? read_user(walk, link, sizeof(*link), walk->at.fp, may_sleep) : -1;
 #if defined(__TARGET_ARCH_arm64)
 	/* It may be signed, in its upper bits. */
 	link->ip &= bpf_get_current_task_btf()->mm->task_size - 1;
@@ -255,9 +262,9 @@ static long read_link(struct walk *walk, struct link *link, const bool in_task)
 		return 0;
 	}
 	if (!err)
-		look_for_signal(walk, link, in_task);
+		look_for_signal(walk, link, may_sleep);
 	walk->no_call = walk->interrupted.ip != 0;
-	if (walk->jumped && (err || (!walk->no_call && !follows_call(walk, link->ip, in_task)))) {
+	if (walk->jumped && (err || (!walk->no_call && !follows_call(walk, link->ip, may_sleep)))) {
 		walk->at.fp = 0;
 		link->ip = 0;
 	}
@@ -268,10 +275,10 @@ static long read_link(struct walk *walk, struct link *link, const bool in_task)
  * Where the link leads nowhere, its return address is that of the outermost function,
  * which has no frame pointer.
  */
-static __always_inline bool next_frame(struct walk *walk, __u32 *end, const bool in_task)
+static __always_inline bool next_frame(struct walk *walk, __u32 *end, const bool may_sleep)
 {
 	struct link link = {};
-	long err = read_link(walk, &link, in_task);
+	long err = read_link(walk, &link, may_sleep);
 
 	if (err || !link.ip) {
 		*end = err && walk->at.fp ? END_BY_FAULT : END_OF_CHAIN;
@@ -289,15 +296,24 @@ static __always_inline bool next_frame(struct walk *walk, __u32 *end, const bool
 	return true;
 }
 
+/* Who may not sleep can't read a build ID: so it has to be a file that user space knows. */
+static int find_known_area(__u64 ip, struct area *area)
+{
+	int err = look_up_area(ip, area, false);
+
+	return !err && area->wants_id ? -EBUSY : err;
+}
+
 /* Returns false if what is mapped at @ip is not code. */
-static bool get_area(struct recent *recent, __u64 ip, struct area *area, __u32 *locked)
+static bool get_area(struct recent *recent, __u64 ip, struct area *area, __u32 *locked,
+		     const bool may_sleep)
 {
 	int err;
 
 	if (recent && recall_area(recent, ip, area))
 		return true;
-	err = find_area(ip, area);
-	if (area->wants_id)
+	err = may_sleep ? find_area(ip, area) : find_known_area(ip, area);
+	if (may_sleep && area->wants_id)
 		send_build_id(area);
 	area->wants_id = 0;
 	if (err && err != -ENOENT) {
@@ -309,11 +325,11 @@ static bool get_area(struct recent *recent, __u64 ip, struct area *area, __u32 *
 	return area->end;
 }
 
-static bool is_caller(struct walk *walk)
+static bool is_caller(struct walk *walk, const bool may_sleep)
 {
 	if (is_known_caller(walk, walk->frame))
 		return true;
-	if (!follows_call(walk, walk->at.ip, true))
+	if (!follows_call(walk, walk->at.ip, may_sleep))
 		return false;
 	if (walk->area.is_fixed)
 		*place_of_call(walk->frame) = walk->frame;
@@ -326,22 +342,22 @@ static bool is_caller(struct walk *walk)
  * chain may lead on all the same: makecontext() puts an address on the stack by hand, and
  * a uretprobe replaces one. Then the next has to be a caller.
  */
-static bool is_frame(struct walk *walk, __u32 i)
+static bool is_frame(struct walk *walk, __u32 i, const bool may_sleep)
 {
-	return !i || walk->no_call || !walk->frame || is_caller(walk);
+	return !i || walk->no_call || !walk->frame || is_caller(walk, may_sleep);
 }
 
 /* Find the file of the present frame. Returns false if the stack ended before. */
 static __noinline bool find_frame(struct walk *walk, struct recent *recent,
-				  struct sample_record *sample, __u32 i)
+				  struct sample_record *sample, __u32 i, const bool may_sleep)
 {
 	bool was_unsure = walk->unsure;
 
 	if (!is_in_area(&walk->area, walk->at.ip) &&
-	    !get_area(recent, walk->at.ip, &walk->area, &sample->areas_locked) && i)
+	    !get_area(recent, walk->at.ip, &walk->area, &sample->areas_locked, may_sleep) && i)
 		return false;
 	walk->frame = frame_in_area(walk, walk->at.ip);
-	walk->unsure = !is_frame(walk, i);
+	walk->unsure = !is_frame(walk, i, may_sleep);
 	if (walk->unsure)
 		walk->frame |= OFFSET_MASK;
 	return !walk->unsure || !was_unsure;
@@ -349,13 +365,14 @@ static __noinline bool find_frame(struct walk *walk, struct recent *recent,
 
 /* Put the present frame into the sample; a known one is not looked for. */
 static __always_inline bool place_frame(struct walk *walk, struct recent *recent,
-					struct sample_record *sample, __u32 i)
+					struct sample_record *sample, __u32 i,
+					const bool may_sleep)
 {
 	__u32 at = sample->nr_kernel + i;
 
 	if (walk->frame)
 		walk->unsure = false;
-	else if (!find_frame(walk, recent, sample, i))
+	else if (!find_frame(walk, recent, sample, i, may_sleep))
 		return false;
 	if (at >= 2 * MAX_FRAMES)
 		return false;
@@ -376,32 +393,34 @@ static void begin_walk(struct walk *walk, const struct user_regs *regs)
 	walk->placed = 0;
 	walk->nr = 0;
 	walk->unsure = false;
+	walk->missed = false;
 	walk->nr_jumps = 0;
 	walk->jumped = walk->at.fp - regs->sp >= MAX_DISTANCE;
 }
 
 /*
- * In the callback (@in_task) with page faults; at the sample as far as the pages are
- * there. It returns the number of frames.
+ * In the callback (@may_sleep) with page faults; else as far as the pages are there. With no
+ * @sample to put the frames into, no lock is needed either: an NMI may ask how far that is.
+ * It returns the number of frames.
  */
 static __always_inline __u32 walk_user_stack(struct walk *walk, struct sample_record *sample,
 					     __u32 *end, const struct user_regs *regs,
-					     const bool in_task)
+					     const bool may_sleep)
 {
-	struct recent *recent = in_task ? get_recent() : NULL;
+	struct recent *recent = sample ? get_recent() : NULL;
 	int i;
 
 	begin_walk(walk, regs);
 	*end = END_TOO_DEEP;
 	bpf_for(i, 0, MAX_FRAMES) {
-		if (in_task && !place_frame(walk, recent, sample, i)) {
+		if (sample && !place_frame(walk, recent, sample, i, may_sleep)) {
 			*end = END_IN_DATA;
 			break;
 		}
 		walk->placed = i + 1;
 		if (!walk->unsure)
 			walk->nr = i + 1;
-		if (!next_frame(walk, end, in_task))
+		if (!next_frame(walk, end, may_sleep))
 			break;
 	}
 	put_recent(recent);

@@ -43,7 +43,7 @@ static __u64 wakeup_flags(void);
 struct task_struct *bpf_task_from_pid(s32 pid) __ksym;
 void bpf_task_release(struct task_struct *task) __ksym;
 
-/* Where the sample of a slot is. */
+/* Where the sample of a slot is. In execve() another one does what the callback does. */
 enum slot_state {
 	EMPTY,		/* or being filled by the one who scheduled */
 	WAITING,	/* for the callback */
@@ -62,7 +62,8 @@ struct sample_slot {
 	__u32 state;
 	__u32 exec_id;
 	__u32 in_exec;		/* sampled in execve() */
-	__s32 tid;		/* in the first namespace */
+	__u32 key;		/* its own */
+	__s32 tid;		/* in the first namespace; 0 if the slot is empty */
 	__u64 start_time;
 	struct user_regs regs;
 	struct walk walk;
@@ -77,6 +78,7 @@ struct {
 } slots SEC(".maps");
 
 const volatile bool compare;
+const volatile bool sees_exec;		/* on_exec() is there */
 const volatile __u64 wakeup_size;	/* bytes in the ring buffer that are worth a wake-up */
 
 /* sampled = the sum of outcomes; taskprof checks that. */
@@ -218,6 +220,18 @@ static bool returns_error(struct task_struct *task)
 }
 
 /*
+ * After an NMI that struck user code, the task goes on for a few instructions. Its stack is
+ * that of now, so the registers have to be, too.
+ */
+static void renew_regs(struct sample_slot *slot)
+{
+	struct user_regs sampled = slot->regs;
+
+	get_user_regs(&slot->regs);
+	slot->sample.moved = slot->regs.ip != sampled.ip || slot->regs.sp != sampled.sp;
+}
+
+/*
  * Whether the user stack of the sample is there still. execve() gives the task a new
  * memory map and another self_exec_id first, and new registers at its end. Linux 6.18
  * and later call back also while the task exits, when its memory is gone.
@@ -225,62 +239,70 @@ static bool returns_error(struct task_struct *task)
 static __u32 look_again(struct sample_slot *slot)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct user_regs sampled = slot->regs;
 
 	if (!task->mm)
 		return DROP_GONE;
-	/*
-	 * After an NMI that struck user code, the task goes on for a few instructions. Its
-	 * stack is that of now, so the registers have to be, too.
-	 */
-	get_user_regs(&slot->regs);
-	slot->sample.moved = slot->regs.ip != sampled.ip || slot->regs.sp != sampled.sp;
+	renew_regs(slot);
 	if (task->self_exec_id != slot->exec_id || (slot->in_exec && !returns_error(task)))
 		return DROP_EXEC;
 	return DONE_BY_CALLBACK;
 }
 
 /* Without frame pointers it is the first frame, and what the others can be made of. */
-static __u32 read_user_stack(struct sample_slot *slot)
+static __always_inline __u32 read_user_stack(struct sample_slot *slot, const bool may_sleep)
 {
 	struct sample_record *sample = &slot->sample;
+	struct walk *walk = &slot->walk;
 	struct recent *recent;
 
 	if (!stack_size)
-		return walk_user_stack(&slot->walk, sample, &sample->end, &slot->regs, true);
-	begin_walk(&slot->walk, &slot->regs);
+		return walk_user_stack(walk, sample, &sample->end, &slot->regs, may_sleep);
+	begin_walk(walk, &slot->regs);
 	recent = get_recent();
-	place_frame(&slot->walk, recent, sample, 0);
+	place_frame(walk, recent, sample, 0, may_sleep);
 	put_recent(recent);
 	if (slot->regs.is_64bit)
-		copy_stack(sample, slot->regs.sp);
+		sample->lost_copy = copy_stack(sample, walk, slot->regs.sp, may_sleep);
 	return 1;
 }
 
+/* From here on it is not the current thread's: see is_of_this_exec(). */
+static void empty(struct sample_slot *slot)
+{
+	slot->tid = 0;
+	slot->state = EMPTY;
+}
+
 /*
- * One that was sampled during execve() has a new name. The stack is no part of the sample
+ * One that was sampled late in execve() has a new name. The stack is no part of the sample
  * until it is sent: if nobody waits for it any more, the sample is sent without.
  */
-static int complete(struct bpf_map *map, void *key, void *value)
+static void complete_slot(struct sample_slot *slot)
 {
-	struct sample_slot *slot = value;
 	struct sample_record *sample = &slot->sample;
 	__u32 outcome, nr_user = 0;
 
 	if (__sync_val_compare_and_swap(&slot->state, WAITING, COMPLETING) != WAITING)
-		return 0;
+		return;
 	outcome = look_again(slot);
 	if (outcome == DONE_BY_CALLBACK)
-		nr_user = read_user_stack(slot);
+		nr_user = read_user_stack(slot, true);
 	else
 		name(sample);
 	if (__sync_val_compare_and_swap(&slot->state, COMPLETING, SENDING) != COMPLETING)
-		return 0;
+		return;
 	send(sample, outcome, nr_user);
-	slot->state = EMPTY;
+	empty(slot);
+}
+
+static int complete(struct bpf_map *map, void *key, void *value)
+{
+	complete_slot(value);
 	last_free = *(__u32 *)key;
 	return 0;
 }
+
+#include "exec.bpf.h"
 
 /*
  * Whether the event struck user code: then there is no kernel stack to ask for. The context
@@ -348,6 +370,8 @@ static __always_inline void fill(void *ctx, struct sample_slot *slot, struct tas
 	begin(ctx, &slot->sample, in_user);
 	if (compare)
 		try_all(ctx, slot);
+	if (sees_exec && slot->in_exec)
+		note_exec(slot);
 	slot->state = WAITING;
 }
 
@@ -393,7 +417,10 @@ static __always_inline struct sample_slot *try_slot(struct task_struct *task, __
 	if (!slot)
 		return NULL;
 	*err = bpf_task_work_schedule_resume(task, &slot->tw, &slots, complete);
-	return *err ? NULL : slot;
+	if (*err)
+		return NULL;
+	slot->key = key;
+	return slot;
 }
 
 /*

@@ -178,16 +178,32 @@ static int print_libbpf(enum libbpf_print_level level, const char *format, va_li
 }
 
 /* The version of a kernel does not tell: the feature is carried to older ones. */
-static void need_task_work(void)
+static void need_task_work(const struct btf *btf)
+{
+	if (btf__find_by_name_kind(btf, "bpf_task_work_schedule_resume", BTF_KIND_FUNC) < 0 &&
+	    btf__find_by_name_kind(btf, "bpf_task_work_schedule_resume_impl", BTF_KIND_FUNC) < 0)
+		errx(1, "%s, and 6.12 with the task work series",
+		     "this kernel has no BPF task work: Linux 6.18 and later have it");
+}
+
+/* Linux 6.10 and later have the tracepoint. */
+static bool can_complete_in_exec(const struct btf *btf)
+{
+	return btf__find_by_name_kind(btf, "btf_trace_sched_prepare_exec", BTF_KIND_TYPEDEF) > 0;
+}
+
+/* By what this kernel has, and what is asked for. */
+static void choose_programs(void)
 {
 	struct btf *btf = btf__load_vmlinux_btf();
 
 	if (!btf)
 		err(1, "this kernel does not tell its types (CONFIG_DEBUG_INFO_BTF)");
-	if (btf__find_by_name_kind(btf, "bpf_task_work_schedule_resume", BTF_KIND_FUNC) < 0 &&
-	    btf__find_by_name_kind(btf, "bpf_task_work_schedule_resume_impl", BTF_KIND_FUNC) < 0)
-		errx(1, "%s, and 6.12 with the task work series",
-		     "this kernel has no BPF task work: Linux 6.18 and later have it");
+	need_task_work(btf);
+	bpf_program__set_autoload(skel->progs.on_nmi, opt.nmi);
+	bpf_program__set_autoload(skel->progs.on_event, !opt.nmi);
+	skel->rodata->sees_exec = can_complete_in_exec(btf);
+	bpf_program__set_autoload(skel->progs.on_exec, skel->rodata->sees_exec);
 	btf__free(btf);
 }
 
@@ -235,8 +251,7 @@ static void load_program(void)
 	skel->rodata->stack_size = opt.stack_size;
 	skel->rodata->page_shift = __builtin_ctz(getpagesize());
 	skel->rodata->wakeup_size = opt.ring_kb * 1024 / 4;
-	bpf_program__set_autoload(skel->progs.on_nmi, opt.nmi);
-	bpf_program__set_autoload(skel->progs.on_event, !opt.nmi);
+	choose_programs();
 	if (bpf_map__set_max_entries(skel->maps.ring, opt.ring_kb * 1024))
 		err(1, "cannot size the ring buffer");
 	if (!opt.stack_size) {
@@ -418,7 +433,6 @@ int main(int argc, char **argv)
 		unsetenv("DEBUGINFOD_URLS");
 	signals = signals_fd();
 	process = process_fd(opt.pid);
-	need_task_work();
 	load_program();
 	open_output();
 	if (opt.command) {

@@ -16,9 +16,10 @@
 enum outcome {
 	DONE_BY_CALLBACK,	/* user stack read */
 	DONE_KERNEL_THREAD,	/* there is no user stack to read */
+	DONE_IN_EXEC,		/* in execve(), and its caller's stack read before that went */
 	DROP_EXITING,		/* the task was exiting or killed when it was sampled */
 	DROP_GONE,		/* ... it was gone before the callback could run */
-	DROP_EXEC,		/* ... it was in execve(), which took the user stack away */
+	DROP_EXEC,		/* ... execve() had taken the user stack away */
 	DROP_IN_KERNEL,		/* ... it still slept or worked there at the end */
 	DROP_UNFINISHED,	/* the callback still waited for a page at the end */
 	DROP_NO_SLOT,		/* too many samples waited for their callback */

@@ -277,7 +277,7 @@ bool unwind_later(const struct sample_record *sample, struct finding *found)
 {
 	struct copy_record *copy = sample->copy ? take_copy(sample->copy) : NULL;
 
-	if (!copy || sample->outcome != DONE_BY_CALLBACK) {
+	if (!copy || !has_user_stack(sample)) {
 		free(copy);
 		return false;
 	}

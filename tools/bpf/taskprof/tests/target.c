@@ -16,8 +16,10 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -182,16 +184,37 @@ static void run_payload(void)
 	err(1, "fexecve");
 }
 
-/* Again and again, until the count is 0. */
+/*
+ * Again and again, until the count is 0; with much for the kernel to copy, and always at the
+ * same addresses: so the old stack pointer leads to the new stack, too.
+ */
 static void exec_self(void)
 {
-	char count[32], *argv[] = { "target", "exec", count, NULL }, *env[] = { NULL };
+	static char large[100 * 1024];
+	char count[32], *argv[] = { "target", "exec", count, NULL },
+	     *env[] = { large, large, large, large, NULL };
 
 	if (!loops)
 		return;
+	memset(large, 'x', sizeof(large) - 1);
+	if (personality(ADDR_NO_RANDOMIZE) < 0)
+		err(1, "personality");
 	snprintf(count, sizeof(count), "%lu", loops - 1);
 	execve("/proc/self/exe", argv, env);
 	err(1, "execve");
+}
+
+/* In children, which have not touched most pages of the program yet. */
+static void spawn(void)
+{
+	unsigned long left = loops;
+
+	loops = 1;
+	while (left--) {
+		if (!fork())
+			exec_self();
+		wait(NULL);
+	}
 }
 
 /* Frame pointers that lead back to where they were, and code that they could belong to. */
@@ -365,6 +388,7 @@ static const struct {
 	{ "vdso", ask_time },
 	{ "memfd", run_payload },
 	{ "exec", exec_self },
+	{ "spawn", spawn },
 	{ "ring", go_in_circles },
 	{ "table", point_at_table },
 	{ "hand", call_by_hand },
