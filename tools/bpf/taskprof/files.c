@@ -41,7 +41,8 @@ void raise_limit(void)
 	if (setrlimit(RLIMIT_NOFILE, &limit) && opt.verbose)
 		warn("RLIMIT_NOFILE");
 	if (!getrlimit(RLIMIT_NOFILE, &limit))
-		max_fd = limit.rlim_cur > INT32_MAX ? INT32_MAX : (int)limit.rlim_cur - 64;
+		max_fd = limit.rlim_cur > INT32_MAX ? INT32_MAX :
+			 limit.rlim_cur - (limit.rlim_cur < 128 ? limit.rlim_cur / 2 : 64);
 }
 
 struct binary *get_binary(uint32_t file)

@@ -319,6 +319,19 @@ static void map_both(void)
 	sink++;
 }
 
+/* As compilers at run time do: code that no file has. */
+static void run_copy(void)
+{
+	char *copy = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (copy == MAP_FAILED)
+		err(1, "mmap");
+	memcpy(copy, burn_alone, 64);
+	((void (*)(unsigned long))copy)(loops);
+	sink++;
+}
+
 /* Each second page is another file mapping of code, as no two of them can be one. */
 static void map_much(void)
 {
@@ -394,6 +407,7 @@ static const struct {
 	{ "hand", call_by_hand },
 	{ "maps", map_much },
 	{ "both", map_both },
+	{ "copy", run_copy },
 	{ "name", be_named },
 	{ "remove", remove_self },
 	{ "until", burn_until },
