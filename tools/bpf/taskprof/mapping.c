@@ -73,12 +73,12 @@ static bool wait_for(struct opening *opening)
 	struct timespec until;
 	int err;
 
-	clock_gettime(CLOCK_REALTIME, &until);
+	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_nsec += WAIT_MS * 1000000L;
 	until.tv_sec += until.tv_nsec / NSEC_PER_SEC;
 	until.tv_nsec %= NSEC_PER_SEC;
 	do {
-		err = sem_timedwait(&opening->done, &until);
+		err = sem_clockwait(&opening->done, CLOCK_MONOTONIC, &until);
 	} while (err && errno == EINTR);
 	return !err;
 }
