@@ -83,7 +83,7 @@ struct walk {
 	__u32 nr;			/* ... that are some */
 	__u32 unsure;			/* the last one is perhaps none */
 	__u32 jumped;			/* at.fp may be no frame pointer at all */
-	__u32 missed;			/* something that was not there may be read with page faults */
+	__u32 missed;			/* something could not be read without page faults */
 	__u32 nr_jumps;
 	__u32 nr_at[MAX_JUMPS];		/* frames before each jump */
 	__u64 to[MAX_JUMPS];
