@@ -249,8 +249,8 @@ static void add_file(struct area *area, struct file *file)
 }
 
 /*
- * The file's number. With @add it is given one if it has none; else it is one of those that
- * user space lacks something of. The iterator keeps the file in place.
+ * The file's number. If it has none, it is given one with @add; without, it counts as a file
+ * whose build ID nobody has sent. The iterator keeps the file in place.
  */
 static void number_file(struct area *area, struct vm_area_struct *vma, bool add)
 {
