@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Samples in execve(). Their stack goes before the callback can run, so they are completed at
- * the last moment at which it is there.
+ * the last moment at which it is there; for those that strike later, it is kept (kept.bpf.h).
  */
 #ifndef __EXEC_BPF_H
 #define __EXEC_BPF_H
 
 /*
  * Which slots have samples in execve(): of a thread, the last few. Threads may have the same
- * place: what one of them overwrites is dropped, as if it had come too late.
+ * place: what one of them overwrites is as if it had come too late.
  */
 #define NR_EXECS	1024	/* masks, plus one */
 #define NR_IN_EXEC	32
@@ -81,21 +81,15 @@ static void complete_in_exec(struct sample_slot *slot)
 	empty(slot);
 }
 
-/*
- * From here on execve() returns to the new program or not at all, and it has the stack of its
- * caller still. When the callback comes, that is gone, and the slot is empty.
- */
-SEC("tp_btf/sched_prepare_exec")
-int BPF_PROG(on_exec)
+static void complete_all_in_exec(const struct task_struct *task)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
 	struct exec_samples *exec = execs_of(task->pid);
 	struct sample_slot *slot;
 	__u32 key;
 	int i;
 
-	if (!exec || exec->tid != task->pid || !task->mm)
-		return 0;
+	if (!exec || exec->tid != task->pid)
+		return;
 	exec->tid = 0;
 	bpf_for(i, 0, NR_IN_EXEC) {
 		key = exec->keys[i & (NR_IN_EXEC - 1)];
@@ -103,6 +97,20 @@ int BPF_PROG(on_exec)
 		if (slot && is_of_this_exec(slot, task))
 			complete_in_exec(slot);
 	}
+}
+
+/*
+ * From here on execve() returns to the new program or not at all, and it has the stack of its
+ * caller still. When the callback comes, that is gone, and the slot is empty.
+ */
+SEC("tp_btf/sched_prepare_exec")
+int BPF_PROG(on_exec, struct task_struct *task)
+{
+	if (!task->mm)
+		return 0;
+	complete_all_in_exec(task);
+	if (!stack_size)
+		keep_stack(task);
 	return 0;
 }
 

@@ -62,6 +62,7 @@ struct sample_slot {
 	__u32 state;
 	__u32 exec_id;
 	__u32 in_exec;		/* sampled in execve() */
+	__u32 half_built;	/* ... when the new program was not there yet, but the old one gone */
 	__u32 key;		/* its own */
 	__s32 tid;		/* in the first namespace; 0 if the slot is empty */
 	__u64 start_time;
@@ -211,6 +212,15 @@ static bool in_execve(struct task_struct *task)
 	return is_execve(task, (void *)bpf_task_pt_regs(task));
 }
 
+/*
+ * Whether execve() has replaced the memory map, but not the program. It may fail there, with
+ * an error that nobody gets.
+ */
+static bool is_half_built(const struct task_struct *task)
+{
+	return task->mm && !task->mm->end_code;
+}
+
 /* If execve() fails, its caller gets an error, and has its stack. */
 static bool returns_error(struct task_struct *task)
 {
@@ -243,7 +253,8 @@ static __u32 look_again(struct sample_slot *slot)
 	if (!task->mm)
 		return DROP_GONE;
 	renew_regs(slot);
-	if (task->self_exec_id != slot->exec_id || (slot->in_exec && !returns_error(task)))
+	if (task->self_exec_id != slot->exec_id || slot->half_built ||
+	    (slot->in_exec && !returns_error(task)))
 		return DROP_EXEC;
 	return DONE_BY_CALLBACK;
 }
@@ -266,6 +277,28 @@ static __always_inline __u32 read_user_stack(struct sample_slot *slot, const boo
 	return 1;
 }
 
+#include "kept.bpf.h"
+
+/*
+ * What the callback has of the user stack. One whose task is another program now may have a
+ * name that is not the one at the sample.
+ */
+static __always_inline __u32 get_user_stack(struct sample_slot *slot, __u32 *outcome)
+{
+	__u32 nr = 0;
+
+	*outcome = look_again(slot);
+	if (*outcome == DONE_BY_CALLBACK)
+		return read_user_stack(slot, true);
+	if (*outcome == DROP_EXEC && slot->in_exec && !stack_size)
+		nr = recall_stack(slot);
+	if (nr)
+		*outcome = DONE_IN_EXEC;
+	else
+		name(&slot->sample);
+	return nr;
+}
+
 /* From here on it is not the current thread's: see is_of_this_exec(). */
 static void empty(struct sample_slot *slot)
 {
@@ -274,21 +307,17 @@ static void empty(struct sample_slot *slot)
 }
 
 /*
- * One that was sampled late in execve() has a new name. The stack is no part of the sample
- * until it is sent: if nobody waits for it any more, the sample is sent without.
+ * The stack is no part of the sample until it is sent: if nobody waits for it any more, the
+ * sample is sent without.
  */
 static void complete_slot(struct sample_slot *slot)
 {
 	struct sample_record *sample = &slot->sample;
-	__u32 outcome, nr_user = 0;
+	__u32 outcome, nr_user;
 
 	if (__sync_val_compare_and_swap(&slot->state, WAITING, COMPLETING) != WAITING)
 		return;
-	outcome = look_again(slot);
-	if (outcome == DONE_BY_CALLBACK)
-		nr_user = read_user_stack(slot, true);
-	else
-		name(sample);
+	nr_user = get_user_stack(slot, &outcome);
 	if (__sync_val_compare_and_swap(&slot->state, COMPLETING, SENDING) != COMPLETING)
 		return;
 	send(sample, outcome, nr_user);
@@ -365,6 +394,7 @@ static __always_inline void fill(void *ctx, struct sample_slot *slot, struct tas
 	get_user_regs(&slot->regs);
 	slot->exec_id = task->self_exec_id;
 	slot->in_exec = !in_user && in_execve(task);
+	slot->half_built = slot->in_exec && is_half_built(task);
 	slot->start_time = task->start_time;
 	slot->tid = task->pid;
 	begin(ctx, &slot->sample, in_user);

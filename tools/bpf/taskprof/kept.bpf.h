@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the callers of execve() were, for samples that strike in it when the old memory is
+ * gone. Nobody knows before whether there will be one, so it is kept of each execve().
+ */
+#ifndef __KEPT_BPF_H
+#define __KEPT_BPF_H
+
+#define NR_KEPT		256	/* a mask, plus one; processes may have the same place */
+
+struct kept_stack {
+	__u32 taken;
+	__s32 tgid;		/* in the first namespace */
+	__u32 exec_id;		/* of the old program; one less than the new one's */
+	__u32 nr;		/* frames of the user; 0 if not all could be had */
+	__u64 start_time;	/* of the process */
+	struct user_regs regs;
+	struct walk walk;
+	struct sample_record sample;	/* its name, frames, and how they end */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, NR_KEPT);
+	__type(key, __u32);
+	__type(value, struct kept_stack);
+} kept_stacks SEC(".maps");
+
+/* Whoever comes second goes without, as the first one may be preempted by who would wait. */
+static struct kept_stack *take_kept(__s32 tgid)
+{
+	__u32 key = tgid & (NR_KEPT - 1);
+	struct kept_stack *kept = bpf_map_lookup_elem(&kept_stacks, &key);
+
+	return kept && !__sync_val_compare_and_swap(&kept->taken, 0, 1) ? kept : NULL;
+}
+
+/* Orders what was written before it, on arm64, too. */
+static void put_kept(struct kept_stack *kept)
+{
+	__sync_val_compare_and_swap(&kept->taken, 1, 0);
+}
+
+/* In execve(), with the old memory and no page faults. */
+static void keep_stack(struct task_struct *task)
+{
+	struct kept_stack *kept = take_kept(task->tgid);
+	struct sample_record *sample;
+
+	if (!kept)
+		return;
+	sample = &kept->sample;
+	kept->tgid = task->tgid;
+	kept->exec_id = task->self_exec_id;
+	kept->start_time = task->group_leader->start_time;
+	name(sample);
+	sample->areas_locked = 0;
+	get_user_regs(&kept->regs);
+	kept->nr = walk_user_stack(&kept->walk, sample, &sample->end, &kept->regs, false);
+	if (kept->walk.missed || sample->areas_locked)
+		kept->nr = 0;
+	put_kept(kept);
+}
+
+/*
+ * Whether it was the execve() that the sample struck in, which got past on_exec(). A thread
+ * takes over its leader's number and time of start there. What struck before the new number
+ * was set is of the execve() that has set it; later, before the new program was there.
+ */
+static bool is_kept_of(const struct kept_stack *kept, const struct sample_slot *slot)
+{
+	const struct task_struct *task = bpf_get_current_task_btf();
+
+	return kept->tgid == task->tgid && kept->start_time == task->group_leader->start_time &&
+	       task->self_exec_id == kept->exec_id + 1 &&
+	       (slot->exec_id == kept->exec_id || slot->half_built);
+}
+
+/* What was tried at the sample was not with the memory of these frames. */
+static __u32 copy_kept(const struct kept_stack *kept, struct sample_record *sample)
+{
+	__u32 nr = kept->nr & MAX_FRAMES, at = sample->nr_kernel & MAX_FRAMES;
+
+	__builtin_memcpy(sample->comm, kept->sample.comm, sizeof(sample->comm));
+	sample->end = kept->sample.end;
+	sample->moved = 0;
+	sample->attempt.nr_frames = 0;
+	sample->attempt.nr_build_ids = 0;
+	bpf_probe_read_kernel(&sample->frames[at], nr * sizeof(__u64), kept->sample.frames);
+	return nr;
+}
+
+/* The number of frames of a sample in execve() that struck too late, or was late for on_exec(). */
+static __u32 recall_stack(struct sample_slot *slot)
+{
+	struct kept_stack *kept = take_kept(bpf_get_current_task_btf()->tgid);
+	__u32 nr = 0;
+
+	if (!kept)
+		return 0;
+	if (is_kept_of(kept, slot))
+		nr = copy_kept(kept, &slot->sample);
+	put_kept(kept);
+	return nr;
+}
+
+#endif /* __KEPT_BPF_H */

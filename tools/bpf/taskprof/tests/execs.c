@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: GPL-2.0
+/* For taskprof's tests: execve() where its caller is easily mistaken for another. */
+#define _GNU_SOURCE
+#include <err.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static int left;
+
+/* While the kernel gives that up, the old stack has gone: most samples strike there. */
+static void be_large(void)
+{
+	size_t size = 4 << 20;
+	char *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+
+	if (memory == MAP_FAILED)
+		err(1, "mmap");
+}
+
+static void become(const char *mode)
+{
+	char count[16], *argv[] = { "execs", (char *)mode, count, NULL }, *env[] = { NULL };
+
+	snprintf(count, sizeof(count), "%d", left);
+	execve("/proc/self/exe", argv, env);
+}
+
+static void exec_in_leader(void)
+{
+	become("threads");
+}
+
+static void *exec_in_thread(void *unused)
+{
+	become("threads");
+	return NULL;
+}
+
+/* Its thread gets the leader's number then. */
+static void threads(void)
+{
+	pthread_t thread;
+
+	if (left-- <= 0)
+		return;
+	be_large();
+	if (left % 3 == 2)
+		exec_in_leader();
+	if (pthread_create(&thread, NULL, exec_in_thread, NULL))
+		errx(1, "no thread");
+	pthread_join(thread, NULL);
+}
+
+extern char __executable_start[], etext[];
+
+/* There is room for the new stack and the code, but not for all that the file has behind that. */
+static void be_limited(void)
+{
+	unsigned long size = etext - __executable_start + 200 * 1024;
+	struct rlimit limit = { size, size };
+
+	if (setrlimit(RLIMIT_AS, &limit))
+		err(1, "setrlimit");
+}
+
+static void fail_late(void)
+{
+	be_limited();
+	become("nothing");
+}
+
+/* The kernel finds no more room when there is nobody who could be told. */
+static void late(void)
+{
+	int status;
+
+	for (; left; left--) {
+		if (!fork())
+			fail_late();
+		if (wait(&status) < 0 || !WIFSIGNALED(status))
+			errx(1, "execve() has not failed late");
+	}
+}
+
+static void start_search(void)
+{
+	become("search");
+}
+
+/* The child is what the parent's execve() made, and its own ones fail. */
+static void signals(void)
+{
+	if (!fork())
+		start_search();
+	wait(NULL);
+}
+
+static void on_signal(int signal)
+{
+}
+
+/* Of an execve() that fails when a signal comes, the registers do not look so. */
+static void search(void)
+{
+	struct itimerval often = { { 0, 300 }, { 0, 300 } };
+	char *argv[] = { "none", NULL };
+
+	signal(SIGALRM, on_signal);
+	setitimer(ITIMER_REAL, &often, NULL);
+	for (; left; left--)
+		execve("/none", argv, argv + 1);
+}
+
+static void nothing(void)
+{
+}
+
+static const struct {
+	const char *name;
+	void (*run)(void);
+} modes[] = {
+	{ "threads", threads },
+	{ "late", late },
+	{ "signals", signals },
+	{ "search", search },
+	{ "nothing", nothing },
+};
+
+/* MODE COUNT */
+int main(int argc, char **argv)
+{
+	size_t i;
+
+	if (argc != 3)
+		errx(2, "usage: execs MODE COUNT");
+	left = atoi(argv[2]);
+	for (i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+		if (strcmp(modes[i].name, argv[1]))
+			continue;
+		modes[i].run();
+		return 0;
+	}
+	errx(2, "no mode %s", argv[1]);
+}
