@@ -419,12 +419,25 @@ static void bpf_task_work_queue_reap(struct bpf_task_work_ctx *ctx)
 		queue_work(system_unbound_wq, &bpf_task_work_reaper);
 }
 
-/* With a task, and a reference to it, unless the claimer has given up. */
+/* How to notify current, of which the caller knows that it is not in schedule(). */
+static enum task_work_notify_mode bpf_tw_mode_for_current(enum task_work_notify_mode mode)
+{
+	return mode == TWA_SIGNAL ? TWA_SIGNAL_CURRENT : TWA_RESUME_CURRENT;
+}
+
+/*
+ * With a task, and a reference to it, unless the claimer has given up. As a rule it is
+ * current, as it was when it was scheduled for. Then this has interrupted it where interrupts
+ * are enabled, and it looks at the flag on its way out, or before it sleeps.
+ */
 static void bpf_task_work_irq_add(struct bpf_task_work_ctx *ctx)
 {
+	enum task_work_notify_mode mode = ctx->mode;
 	struct task_struct *task = ctx->task;
 
-	if (!task || bpf_task_work_add(ctx, task, ctx->mode))
+	if (task == current)
+		mode = bpf_tw_mode_for_current(mode);
+	if (!task || bpf_task_work_add(ctx, task, mode))
 		bpf_task_work_finish(ctx, BPF_TW_PENDING);
 	if (task)
 		bpf_task_release(task);
@@ -439,17 +452,28 @@ static void bpf_task_work_irq_drop(struct bpf_task_work_ctx *ctx)
 		bpf_task_work_destroy(ctx);
 }
 
+/* First come, first served. Whoever adds one while this looks raises the irq_work again. */
+static struct llist_node *bpf_task_work_take(struct llist_head *head)
+{
+	struct llist_node *list;
+
+	if (llist_empty(head))
+		return NULL;
+	list = llist_del_all(head);
+	return list->next ? llist_reverse_order(list) : list;
+}
+
 static void bpf_task_work_irq(struct irq_work *irq_work)
 {
 	struct bpf_task_work_cpu *cpu = container_of(irq_work, struct bpf_task_work_cpu, irq_work);
 	struct bpf_task_work_ctx *ctx, *next;
 	struct llist_node *list;
 
-	/* First come, first served; the next node is read before this one moves on. */
-	list = llist_reverse_order(llist_del_all(&cpu->add));
+	/* The next node is read before this one moves on. */
+	list = bpf_task_work_take(&cpu->add);
 	llist_for_each_entry_safe(ctx, next, list, node)
 		bpf_task_work_irq_add(ctx);
-	list = llist_reverse_order(llist_del_all(&cpu->drop));
+	list = bpf_task_work_take(&cpu->drop);
 	llist_for_each_entry_safe(ctx, next, list, node)
 		bpf_task_work_irq_drop(ctx);
 }
@@ -620,10 +644,7 @@ static noinline int bpf_task_work_add_current(struct bpf_task_work_ctx *ctx,
 {
 	int err;
 
-	if (in_nmi())
-		mode = TWA_NMI_CURRENT;
-	else
-		mode = mode == TWA_SIGNAL ? TWA_SIGNAL_CURRENT : TWA_RESUME_CURRENT;
+	mode = in_nmi() ? TWA_NMI_CURRENT : bpf_tw_mode_for_current(mode);
 	ctx->task = current;
 	err = bpf_task_work_add(ctx, current, mode);
 	return err ? bpf_task_work_give_up(ctx, err) : 0;

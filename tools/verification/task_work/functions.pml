@@ -268,16 +268,21 @@ inline bpf_task_work_irq_drop(ctx)
 	fi
 }
 
+inline bpf_task_work_take(to, head)
+{
+	llist_del_all(to, head)
+}
+
 inline bpf_task_work_irq()
 {
-	llist_del_all(list, cpus[cpu].add);
+	bpf_task_work_take(list, cpus[cpu].add);
 	do
 	:: list ->
 		llist_next(ctx, list);
 		bpf_task_work_irq_add(ctx)
 	:: else -> break
 	od;
-	llist_del_all(list, cpus[cpu].drop);
+	bpf_task_work_take(list, cpus[cpu].drop);
 	do
 	:: list ->
 		llist_next(ctx, list);
