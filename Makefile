@@ -59,7 +59,7 @@ SPHINX    := graphviz perl python3-sphinx
 export SRC
 
 .NOTPARALLEL:
-.PHONY: help demo test test-all test-kernels peer install-headers bench torture model mutants shell run apply refresh check plot mainline series packages source config kernel selftests bench-selftests taskprof htmldocs check-base quilt deb test-deb
+.PHONY: help demo test test-all test-kernels peer install-headers bench trace torture model mutants shell run apply refresh check plot mainline series packages source config kernel selftests bench-selftests taskprof htmldocs check-base quilt deb test-deb
 
 help: ## this list
 	@echo "BPF task work for Linux $(BASE). Targets:"
@@ -83,6 +83,9 @@ test-kernels: selftests taskprof ## the header on our kernel and on the distribu
 
 bench: bench-selftests $(filter mainline,$(VS)) ## what task work costs, counted in instructions if emulated; VS=image: on that kernel, too; VS=mainline
 	@CLANG=$(CLANG) vm/bench $(O) $(VS:mainline=$(MAINLINE)/objects/arch/x86/boot/bzImage)
+
+trace: bench-selftests $(filter mainline,$(VS)) ## what is executed from a schedule to the end of its callback, and how much of it is atomic; VS=mainline
+	@vm/trace $(O) $(if $(filter mainline,$(VS)),$(MAINLINE)/objects)
 
 torture: selftests ## everything at once for SECS=600 seconds; SEED=n repeats what was decided
 	@vm/run -i $(IMAGE) -m 4G -s 8 -t 900 -a log_buf_len=64M -f $(SELFTESTS)/guest:/selftests -- sh -c 'cd /selftests && \
