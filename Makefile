@@ -44,6 +44,7 @@ IMAGE     := $(O)/arch/x86/boot/bzImage
 SELFTESTS := $(O)/selftests
 TASKPROF  := $(O)/taskprof
 MAINLINE  := $(CURDIR)/$(BUILD)/mainline
+UNPATCHED := $(CURDIR)/$(BUILD)/base
 DEB       := $(CURDIR)/$(BUILD)/deb/$(FLAVOUR)
 DEB_OBJECTS := $(if $(filter vm,$(FLAVOUR)),$(O),$(DEB)/objects)
 CLANG     := clang-19
@@ -59,7 +60,7 @@ SPHINX    := graphviz perl python3-sphinx
 export SRC
 
 .NOTPARALLEL:
-.PHONY: help demo test test-all test-kernels peer install-headers bench trace torture model mutants shell run apply refresh check plot mainline series packages source config kernel selftests bench-selftests taskprof htmldocs check-base quilt deb test-deb
+.PHONY: help base demo test test-all test-kernels peer install-headers bench trace torture model mutants shell run apply refresh check plot mainline series packages source config kernel selftests bench-selftests taskprof htmldocs check-base quilt deb test-deb
 
 help: ## this list
 	@echo "BPF task work for Linux $(BASE). Targets:"
@@ -81,8 +82,8 @@ test-all: ## the tests on every variant of the kernel, and a table
 test-kernels: selftests taskprof ## the header on our kernel and on the distribution's, old and new (vm/KERNELS), and a table
 	@MAKE='$(MAKE)' CLANG=$(CLANG) vm/test-kernels $(O) $(TASKPROF)
 
-bench: bench-selftests $(filter mainline,$(VS)) ## what task work costs, counted in instructions if emulated; VS=image: on that kernel, too; VS=mainline
-	@CLANG=$(CLANG) vm/bench $(O) $(VS:mainline=$(MAINLINE)/objects/arch/x86/boot/bzImage)
+bench: bench-selftests $(filter base mainline,$(VS)) ## what it costs, counted in instructions if emulated; VS=image: on that kernel, too; VS=mainline; VS=base: maps without task work on the base
+	@CLANG=$(CLANG) vm/bench $(O) $(if $(filter base,$(VS)),-b $(UNPATCHED)/arch/x86/boot/bzImage,$(VS:mainline=$(MAINLINE)/objects/arch/x86/boot/bzImage))
 
 trace: bench-selftests $(filter mainline,$(VS)) ## what is executed from a schedule to the end of its callback, and how much of it is atomic; VS=mainline
 	@vm/trace $(O) $(if $(filter mainline,$(VS)),$(MAINLINE)/objects)
@@ -131,6 +132,9 @@ check-base: source ## the series on each source package of its kernel in Debian'
 plot: ## draw what make bench VS=mainline found, in Documentation/bpf
 	@vm/packages gnuplot-nox
 	@vm/plot $(O)/bench/ours.figures $(O)/bench/theirs.figures "$$(sed -n 's/^kernel: //p' $(O)/bench/theirs.log 2>/dev/null)" Documentation/bpf
+
+base: source ## the base without the series, with our configuration, in build/BASE/base
+	@J=$(J) vm/stage base vm/base $(LINUX) $(UNPATCHED) $(FRAGMENTS)
 
 mainline: packages ## a kernel that has task work of its own, with our configuration, in build/BASE/mainline
 	@J=$(J) vm/stage mainline vm/mainline $(MAINLINE) $(FRAGMENTS)
