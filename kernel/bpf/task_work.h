@@ -427,8 +427,9 @@ static enum task_work_notify_mode bpf_tw_mode_for_current(enum task_work_notify_
 
 /*
  * With a task, and a reference to it, unless the claimer has given up. As a rule it is
- * current, as it was when it was scheduled for. Then this has interrupted it where interrupts
- * are enabled, and it looks at the flag on its way out, or before it sleeps.
+ * current, as it was when it was scheduled for. Then it is not in schedule(): this has
+ * interrupted it where interrupts are enabled, or it is taking down the CPU that had this
+ * queued. It looks at the flag on its way out, or before it sleeps.
  */
 static void bpf_task_work_irq_add(struct bpf_task_work_ctx *ctx)
 {
