@@ -62,7 +62,7 @@ struct sample_slot {
 	__u32 state;
 	__u32 exec_id;
 	__u32 in_exec;		/* sampled in execve() */
-	__u32 half_built;	/* ... when the new program was not there yet, but the old one gone */
+	__u32 half_built;	/* ... when the old program was gone, and the new one not there */
 	__u32 key;		/* its own */
 	__s32 tid;		/* in the first namespace; 0 if the slot is empty */
 	__u64 start_time;

@@ -87,7 +87,7 @@ static void late(void)
 		if (!fork())
 			fail_late();
 		if (wait(&status) < 0 || !WIFSIGNALED(status))
-			errx(1, "execve() has not failed late");
+			errx(1, "execve() went well");
 	}
 }
 
@@ -112,7 +112,7 @@ static void on_signal(int signal)
 static void search(void)
 {
 	struct itimerval often = { { 0, 300 }, { 0, 300 } };
-	char *argv[] = { "none", NULL };
+	char name[] = "none", *argv[] = { name, NULL };
 
 	signal(SIGALRM, on_signal);
 	setitimer(ITIMER_REAL, &often, NULL);
