@@ -473,21 +473,32 @@ static void read_build_id(__u64 head, struct build_id_record *record)
 	}
 }
 
+/* Once for each file, by the one who comes first. */
+static bool may_send_id(const struct area *area)
+{
+	struct known_file *known = bpf_map_lookup_elem(&files, &area->key);
+
+	return known && !__sync_lock_test_and_set(&known->id_sent, 1);
+}
+
+static void send_id(struct build_id_record *record, __u32 file)
+{
+	record->type = RECORD_BUILD_ID;
+	record->file = file;
+	if (bpf_ringbuf_output(&ring, record, sizeof(*record), BPF_RB_FORCE_WAKEUP))
+		__sync_fetch_and_add(&files_lost, 1);
+}
+
 /*
- * Once for each file, by the one who comes first. A function of its own at run time, too:
- * otherwise what it needs of the stack would be missing where an area is looked up.
+ * A function of its own at run time, too: otherwise what it needs of the stack would be
+ * missing where an area is looked up.
  */
 static __noinline void send_build_id(const struct area *area)
 {
-	struct known_file *known = bpf_map_lookup_elem(&files, &area->key);
-	struct build_id_record record = {
-		.type = RECORD_BUILD_ID,
-		.file = area->file,
-		.unread = true,
-	};
+	struct build_id_record record = { .unread = true };
 	__u64 head;
 
-	if (!known || __sync_lock_test_and_set(&known->id_sent, 1))
+	if (!may_send_id(area))
 		return;
 	head = find_head(area);
 	/* Perhaps locked: see iterate_to_area(). */
@@ -497,8 +508,43 @@ static __noinline void send_build_id(const struct area *area)
 	}
 	if (head)
 		read_build_id(head, &record);
-	if (bpf_ringbuf_output(&ring, &record, sizeof(record), BPF_RB_FORCE_WAKEUP))
-		__sync_fetch_and_add(&files_lost, 1);
+	send_id(&record, area->file);
+}
+
+/*
+ * Without page faults, the kernel finds it in what it has of the file in memory: of @frame of
+ * its own walk, which has to be ours. A child has seldom touched the head of the file.
+ */
+static bool ask_for_build_id(const struct area *area, __u64 ip, __u32 frame,
+			     struct build_id_record *record)
+{
+	__u64 flags = BPF_F_USER_STACK | BPF_F_USER_BUILD_ID | (frame & BPF_F_SKIP_FIELD_MASK);
+	struct bpf_stack_build_id found;
+
+	if (bpf_get_task_stack(bpf_get_current_task_btf(), &found, sizeof(found), flags) !=
+	    sizeof(found) || found.status != BPF_STACK_BUILD_ID_VALID ||
+	    found.offset != ip - area->start + area->offset)
+		return false;
+	record->unread = false;
+	record->len = BUILD_ID_LEN;
+	__builtin_memcpy(record->build_id, found.build_id, BUILD_ID_LEN);
+	return true;
+}
+
+/* For who may not sleep: a file that is new has a number only if its build ID is at hand. */
+static __noinline int find_area_at_once(__u64 ip, struct area *area, __u32 frame)
+{
+	struct build_id_record record = {};
+	int err = look_up_area(ip, area, false);
+
+	if (err || !area->wants_id)
+		return err;
+	if (!ask_for_build_id(area, ip, frame, &record))
+		return -EBUSY;
+	err = look_up_area(ip, area, true);
+	if (!err && may_send_id(area))
+		send_id(&record, area->file);
+	return err;
 }
 
 #endif /* __FILES_BPF_H */

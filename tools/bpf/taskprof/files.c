@@ -209,7 +209,8 @@ void add_build_id(const struct build_id_record *record)
 
 	binary->id_len = record->len;
 	binary->id_unread = record->unread;
-	memcpy(binary->build_id, record->build_id, BUILD_ID_LEN);
+	memset(binary->build_id, 0, BUILD_ID_LEN);
+	memcpy(binary->build_id, record->build_id, record->len);
 }
 
 bool files_are_wanted(void)

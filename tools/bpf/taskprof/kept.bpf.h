@@ -63,9 +63,22 @@ static void keep_stack(struct task_struct *task)
 }
 
 /*
+ * Whether nothing of the new program has run: its stack pointer is the first one. A later
+ * execve() that failed there would have an error for its caller, or what is in the way of
+ * the restart, or a signal's stack pointer.
+ */
+static bool is_at_start(const struct task_struct *task)
+{
+	struct pt_regs *regs = (void *)bpf_task_pt_regs((struct task_struct *)task);
+
+	return !PT_REGS_RC(regs) && PT_REGS_SP(regs) == BPF_CORE_READ(task, mm, start_stack);
+}
+
+/*
  * Whether it was the execve() that the sample struck in, which got past on_exec(). A thread
  * takes over its leader's number and time of start there. What struck before the new number
- * was set is of the execve() that has set it; later, before the new program was there.
+ * was set is of the execve() that has set it; later, before the new program was there, or
+ * ran.
  */
 static bool is_kept_of(const struct kept_stack *kept, const struct sample_slot *slot)
 {
@@ -73,7 +86,7 @@ static bool is_kept_of(const struct kept_stack *kept, const struct sample_slot *
 
 	return kept->tgid == task->tgid && kept->start_time == task->group_leader->start_time &&
 	       task->self_exec_id == kept->exec_id + 1 &&
-	       (slot->exec_id == kept->exec_id || slot->half_built);
+	       (slot->exec_id == kept->exec_id || slot->half_built || is_at_start(task));
 }
 
 /* What was tried at the sample was not with the memory of these frames. */

@@ -296,23 +296,17 @@ static __always_inline bool next_frame(struct walk *walk, __u32 *end, const bool
 	return true;
 }
 
-/* Who may not sleep can't read a build ID: so it has to be a file that user space knows. */
-static int find_known_area(__u64 ip, struct area *area)
-{
-	int err = look_up_area(ip, area, false);
-
-	return !err && area->wants_id ? -EBUSY : err;
-}
-
 /* Returns false if what is mapped at @ip is not code. */
-static bool get_area(struct recent *recent, __u64 ip, struct area *area, __u32 *locked,
+static bool get_area(struct recent *recent, struct walk *walk, __u32 *locked,
 		     const bool may_sleep)
 {
+	struct area *area = &walk->area;
+	__u64 ip = walk->at.ip;
 	int err;
 
 	if (recent && recall_area(recent, ip, area))
 		return true;
-	err = may_sleep ? find_area(ip, area) : find_known_area(ip, area);
+	err = may_sleep ? find_area(ip, area) : find_area_at_once(ip, area, walk->placed);
 	if (may_sleep && area->wants_id)
 		send_build_id(area);
 	area->wants_id = 0;
@@ -354,7 +348,7 @@ static __noinline bool find_frame(struct walk *walk, struct recent *recent,
 	bool was_unsure = walk->unsure;
 
 	if (!is_in_area(&walk->area, walk->at.ip) &&
-	    !get_area(recent, walk->at.ip, &walk->area, &sample->areas_locked, may_sleep) && i)
+	    !get_area(recent, walk, &sample->areas_locked, may_sleep) && i)
 		return false;
 	walk->frame = frame_in_area(walk, walk->at.ip);
 	walk->unsure = !is_frame(walk, i, may_sleep);

@@ -66,18 +66,25 @@ int open_binary(const struct binary *binary)
 	return open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 }
 
+/* The kernel does not tell how long it is: a shorter one ends in zeroes. */
+static bool is_build_id(const struct binary *binary, Elf *elf)
+{
+	uint8_t padded[BUILD_ID_LEN] = {};
+	const void *id;
+	ssize_t len = dwelf_elf_gnu_build_id(elf, &id);
+
+	if (len <= 0 || len > BUILD_ID_LEN)
+		return false;
+	memcpy(padded, id, len);
+	return !memcmp(padded, binary->build_id, BUILD_ID_LEN);
+}
+
 /* It has not been written to, and has the build ID, if one is known. */
 bool is_same_file(const struct binary *binary, int fd, Elf *elf)
 {
-	const void *id;
-	ssize_t len;
-
 	if (elf_kind(elf) != ELF_K_ELF || !(binary->is_vdso || is_unchanged(binary, fd)))
 		return false;
-	if (!binary->id_len)
-		return !binary->is_vdso;
-	len = dwelf_elf_gnu_build_id(elf, &id);
-	return len == binary->id_len && !memcmp(id, binary->build_id, len);
+	return binary->id_len ? is_build_id(binary, elf) : !binary->is_vdso;
 }
 
 static bool check_file(const struct binary *binary, int fd)

@@ -120,6 +120,14 @@ static void search(void)
 		execve("/none", argv, argv + 1);
 }
 
+/* Its first samples are in execve(). */
+static void stopped(void)
+{
+	be_large();
+	raise(SIGSTOP);
+	become("nothing");
+}
+
 static void nothing(void)
 {
 }
@@ -132,6 +140,7 @@ static const struct {
 	{ "late", late },
 	{ "signals", signals },
 	{ "search", search },
+	{ "stopped", stopped },
 	{ "nothing", nothing },
 };
 
