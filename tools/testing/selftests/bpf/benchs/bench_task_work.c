@@ -534,17 +534,21 @@ static __u32 prog_id(const struct bpf_program *prog)
 	return info.id;
 }
 
+static bool is_prog_there(__u32 id)
+{
+	int fd = bpf_prog_get_fd_by_id(id);
+
+	if (fd < 0 && errno != ENOENT)
+		fail("look for the program");
+	close(fd);
+	return fd >= 0;
+}
+
 /* The last reference is put some time later, on this CPU perhaps. */
 static void wait_prog_gone(__u32 id)
 {
-	int fd;
-
-	while ((fd = bpf_prog_get_fd_by_id(id)) >= 0) {
-		close(fd);
+	while (is_prog_there(id))
 		sched_yield();
-	}
-	if (errno != ENOENT)
-		fail("wait for the end");
 }
 
 static void print_per_elem(const char *what, double ns)
@@ -564,20 +568,27 @@ static int bulk_rounds(void)
 }
 
 /*
- * The program is gone when no work holds it any more: whoever cancels has done so, in the
- * caller or after it.
+ * With work for each element. The program with @id is gone when no work holds it any more:
+ * whoever cancels has done so, in the caller or after it.
  */
-static void measure_delete(double *caller, double *all)
+static struct task_work_bench *load_to_cancel(struct target *target, __u32 *id)
 {
-	struct target target = {};
-	struct task_work_bench *skel = load_pending(&target);
-	__u32 id = prog_id(skel->progs.schedule_all);
-	__u64 begin;
+	struct task_work_bench *skel = load_pending(target);
 
+	*id = prog_id(skel->progs.schedule_all);
 	schedule_all(skel);
 	bpf_program__unload(skel->progs.schedule_all);
 	settle();
-	begin = get_time_ns();
+	return skel;
+}
+
+static void measure_delete(double *caller, double *all)
+{
+	struct target target = {};
+	__u32 id;
+	struct task_work_bench *skel = load_to_cancel(&target, &id);
+	__u64 begin = get_time_ns();
+
 	run(skel->progs.delete_all);
 	*caller = skel->bss->caller_ns;
 	wait_prog_gone(id);
@@ -614,15 +625,12 @@ static struct bpf_link *attach_tick(struct task_work_bench *skel, int cpu)
 static double measure_irqs_off(void)
 {
 	struct target target = {};
-	struct task_work_bench *skel = load_pending(&target);
-	__u32 id = prog_id(skel->progs.schedule_all);
+	__u32 id;
+	struct task_work_bench *skel = load_to_cancel(&target, &id);
 	struct bpf_link *links[MAX_CLOCKS];
 	double longest;
 	int i, n;
 
-	schedule_all(skel);
-	bpf_program__unload(skel->progs.schedule_all);
-	settle();
 	for (n = 0; n < MAX_CLOCKS && nth_cpu(n) >= 0; n++)
 		links[n] = attach_tick(skel, nth_cpu(n));
 	run(skel->progs.delete_all);
@@ -648,6 +656,58 @@ static void case_delete(void)
 	print_per_elem("delete-in-caller", median(caller, n));
 	snprintf(name, sizeof(name), "delete-irqs-off-%u", args.nr_elems);
 	print(name, median(irqs_off, n), "ns");
+}
+
+/* How long the only CPU had nothing to do since the boot, in nanoseconds. */
+static double idle_ns(void)
+{
+	FILE *file = fopen("/proc/timer_list", "r");
+	double idle = -1;
+	char line[128];
+
+	if (!file)
+		fail("/proc/timer_list");
+	while (idle < 0 && fgets(line, sizeof(line), file))
+		if (sscanf(line, " .idle_sleeptime : %lf", &idle) != 1)
+			idle = -1;
+	fclose(file);
+	expect(idle >= 0, "/proc/timer_list has no idle_sleeptime");
+	return idle;
+}
+
+/*
+ * As user space deletes them, one by one. A kernel worker begins meanwhile, and waits for a
+ * grace period: that is not counted.
+ */
+static double measure_delete_by_call(void)
+{
+	struct target target = {};
+	__u32 key, id;
+	struct task_work_bench *skel = load_to_cancel(&target, &id);
+	int fd = bpf_map__fd(skel->maps.elems);
+	double idle = idle_ns(), begin = get_time_ns(), busy;
+
+	for (key = 0; key < args.nr_elems; key++)
+		if (bpf_map_delete_elem(fd, &key))
+			fail("delete");
+	while (is_prog_there(id))
+		usleep(5000);
+	busy = get_time_ns() - begin - (idle_ns() - idle);
+	finish_pending(skel, &target);
+	return busy;
+}
+
+/* The first by itself: right after a boot the memory for all that has to be found. */
+static void case_delete_by_call(void)
+{
+	double busy[NR_BULK_ROUNDS];
+	int i, n = bulk_rounds();
+
+	expect(nth_cpu(0) >= 0 && nth_cpu(1) < 0, "delete-by-call is for one CPU");
+	for (i = 0; i < n; i++)
+		busy[i] = measure_delete_by_call();
+	print_per_elem("delete-by-call-first", busy[0]);
+	print_per_elem("delete-by-call", median(busy, n));
 }
 
 /* The walk of the last user reference. The map itself goes some grace periods later. */
@@ -769,6 +829,7 @@ static const struct use_case {
 	{ "busy", case_busy },
 	{ "other", case_other },
 	{ "delete", case_delete },
+	{ "delete-by-call", case_delete_by_call },
 	{ "drop", case_drop },
 	{ "memory", case_memory },
 	{ "throughput", NULL },
@@ -783,9 +844,9 @@ enum {
 
 static const struct argp_option opts[] = {
 	{ "case", ARG_USE_CASE, "CASE", 0,
-	  "task (default), irqs-off, nmi, floor, busy, other, delete, drop, memory, throughput" },
+	  "task (default), irqs-off, nmi, floor, busy, other, delete, delete-by-call, drop, memory, throughput" },
 	{ "elems", ARG_NR_ELEMS, "NUM", 0,
-	  "Elements with pending work for delete, drop, memory (default 500)" },
+	  "Elements with pending work for delete*, drop, memory (default 500)" },
 	{},
 };
 
