@@ -267,9 +267,24 @@ static void attach_exec(struct taskprof_bpf *skel)
 	add_link(link);
 }
 
+/* The kernel may have no such function to attach to, or be one that has no trampolines. */
+static void attach_exit(struct taskprof_bpf *skel)
+{
+	struct bpf_link *link;
+
+	if (!bpf_program__autoload(skel->progs.on_exit))
+		return;
+	link = bpf_program__attach(skel->progs.on_exit);
+	if (link)
+		add_link(link);
+	else if (opt.verbose)
+		warn("exit_signals(): samples in exit have no user stack");
+}
+
 void start_sampling(struct taskprof_bpf *skel)
 {
 	attach_exec(skel);
+	attach_exit(skel);
 	if (opt.nmi)
 		attach_nmis(skel);
 	else

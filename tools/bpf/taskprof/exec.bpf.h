@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Samples in execve(). Their stack goes before the callback can run, so they are completed at
- * the last moment at which it is there; for those that strike later, it is kept (kept.bpf.h).
+ * the last moment at which it is there; for those that strike later, it is kept (kept.bpf.h),
+ * and the same in exit.
  */
 #ifndef __EXEC_BPF_H
 #define __EXEC_BPF_H
@@ -110,7 +111,16 @@ int BPF_PROG(on_exec, struct task_struct *task)
 		return 0;
 	complete_all_in_exec(task);
 	if (!stack_size)
-		keep_stack(task);
+		keep_for_exec(task);
+	return 0;
+}
+
+/* In exit, before the memory goes. The tracepoint sched_process_exit is behind that in 6.12. */
+SEC("fentry/exit_signals")
+int BPF_PROG(on_exit, struct task_struct *task)
+{
+	if (task->mm)
+		keep_for_exit(task);
 	return 0;
 }
 

@@ -42,7 +42,7 @@ void raise_limit(void)
 		warn("RLIMIT_NOFILE");
 	if (!getrlimit(RLIMIT_NOFILE, &limit))
 		max_fd = limit.rlim_cur > INT32_MAX ? INT32_MAX :
-			 limit.rlim_cur - (limit.rlim_cur < 128 ? limit.rlim_cur / 2 : 64);
+			 limit.rlim_cur - (limit.rlim_cur < 256 ? limit.rlim_cur / 4 : 64);
 }
 
 struct binary *get_binary(uint32_t file)

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the callers of execve() were, for samples that strike in it when the old memory is
- * gone. Nobody knows before whether there will be one, so it is kept of each execve().
+ * What the callers of execve() and exit() were, for samples that strike there when the memory
+ * is gone. Nobody knows before whether there will be one, so it is kept each time.
  */
 #ifndef __KEPT_BPF_H
 #define __KEPT_BPF_H
 
-#define NR_KEPT		256	/* a mask, plus one; processes may have the same place */
+#define NR_KEPT		256	/* of each kind; a mask, plus one: some have the same place */
 
 struct kept_stack {
 	__u32 taken;
-	__s32 tgid;		/* in the first namespace */
+	__s32 id;		/* of the process, or in exit the thread; in the first namespace */
 	__u32 exec_id;		/* of the old program; one less than the new one's */
 	__u32 nr;		/* frames of the user; 0 if not all could be had */
-	__u64 start_time;	/* of the process */
+	__u64 start_time;	/* of the same */
 	struct user_regs regs;
 	struct walk walk;
 	struct sample_record sample;	/* its name, frames, and how they end */
@@ -21,15 +21,18 @@ struct kept_stack {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, NR_KEPT);
+	__uint(max_entries, 2 * NR_KEPT);
 	__type(key, __u32);
 	__type(value, struct kept_stack);
 } kept_stacks SEC(".maps");
 
-/* Whoever comes second goes without, as the first one may be preempted by who would wait. */
-static struct kept_stack *take_kept(__s32 tgid)
+/*
+ * Whoever comes second goes without, as the first one may be preempted by who would wait. A
+ * thread that calls execve() has its process' place while the others exit.
+ */
+static struct kept_stack *take_kept(__s32 id, bool in_exit)
 {
-	__u32 key = tgid & (NR_KEPT - 1);
+	__u32 key = (id & (NR_KEPT - 1)) + (in_exit ? NR_KEPT : 0);
 	struct kept_stack *kept = bpf_map_lookup_elem(&kept_stacks, &key);
 
 	return kept && !__sync_val_compare_and_swap(&kept->taken, 0, 1) ? kept : NULL;
@@ -41,24 +44,41 @@ static void put_kept(struct kept_stack *kept)
 	__sync_val_compare_and_swap(&kept->taken, 1, 0);
 }
 
-/* In execve(), with the old memory and no page faults. */
-static void keep_stack(struct task_struct *task)
+/* With the memory that is about to go, and no page faults. */
+static void fill_kept(struct kept_stack *kept, struct task_struct *task)
 {
-	struct kept_stack *kept = take_kept(task->tgid);
-	struct sample_record *sample;
+	struct sample_record *sample = &kept->sample;
 
-	if (!kept)
-		return;
-	sample = &kept->sample;
-	kept->tgid = task->tgid;
 	kept->exec_id = task->self_exec_id;
-	kept->start_time = task->group_leader->start_time;
 	name(sample);
 	sample->areas_locked = 0;
 	get_user_regs(&kept->regs);
 	kept->nr = walk_user_stack(&kept->walk, sample, &sample->end, &kept->regs, false);
 	if (kept->walk.missed || sample->areas_locked)
 		kept->nr = 0;
+}
+
+static void keep_for_exec(struct task_struct *task)
+{
+	struct kept_stack *kept = take_kept(task->tgid, false);
+
+	if (!kept)
+		return;
+	kept->id = task->tgid;
+	kept->start_time = task->group_leader->start_time;
+	fill_kept(kept, task);
+	put_kept(kept);
+}
+
+static void keep_for_exit(struct task_struct *task)
+{
+	struct kept_stack *kept = take_kept(task->pid, true);
+
+	if (!kept)
+		return;
+	kept->id = task->pid;
+	kept->start_time = task->start_time;
+	fill_kept(kept, task);
 	put_kept(kept);
 }
 
@@ -84,7 +104,7 @@ static bool is_kept_of(const struct kept_stack *kept, const struct sample_slot *
 {
 	const struct task_struct *task = bpf_get_current_task_btf();
 
-	return kept->tgid == task->tgid && kept->start_time == task->group_leader->start_time &&
+	return kept->id == task->tgid && kept->start_time == task->group_leader->start_time &&
 	       task->self_exec_id == kept->exec_id + 1 &&
 	       (slot->exec_id == kept->exec_id || slot->half_built || is_at_start(task));
 }
@@ -106,13 +126,28 @@ static __u32 copy_kept(const struct kept_stack *kept, struct sample_record *samp
 /* The number of frames of a sample in execve() that struck too late, or was late for on_exec(). */
 static __u32 recall_stack(struct sample_slot *slot)
 {
-	struct kept_stack *kept = take_kept(bpf_get_current_task_btf()->tgid);
+	struct kept_stack *kept = take_kept(bpf_get_current_task_btf()->tgid, false);
 	__u32 nr = 0;
 
 	if (!kept)
 		return 0;
 	if (is_kept_of(kept, slot))
 		nr = copy_kept(kept, &slot->sample);
+	put_kept(kept);
+	return nr;
+}
+
+/* The same in exit, where the user stack is what it was at the last entry to the kernel. */
+static __u32 recall_at_exit(struct sample_record *sample)
+{
+	const struct task_struct *task = bpf_get_current_task_btf();
+	struct kept_stack *kept = take_kept(task->pid, true);
+	__u32 nr = 0;
+
+	if (!kept)
+		return 0;
+	if (kept->id == task->pid && kept->start_time == task->start_time)
+		nr = copy_kept(kept, sample);
 	put_kept(kept);
 	return nr;
 }

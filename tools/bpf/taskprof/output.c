@@ -24,6 +24,7 @@ static const char *const outcome_names[NR_OUTCOMES] = {
 	[DONE_BY_CALLBACK]	= "completed by the callback",
 	[DONE_KERNEL_THREAD]	= "completed at once: kernel thread",
 	[DONE_IN_EXEC]		= "completed in execve()",
+	[DONE_IN_EXIT]		= "completed in exit",
 	[DROP_EXITING]		= "task was exiting",
 	[DROP_GONE]		= "task gone before the callback",
 	[DROP_EXEC]		= "stack replaced by execve",

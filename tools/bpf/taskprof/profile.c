@@ -131,7 +131,8 @@ static uint32_t file_of(const struct sample_record *sample, uint32_t i)
 
 bool has_user_stack(const struct sample_record *sample)
 {
-	return sample->outcome == DONE_BY_CALLBACK || sample->outcome == DONE_IN_EXEC;
+	return sample->outcome == DONE_BY_CALLBACK || sample->outcome == DONE_IN_EXEC ||
+	       sample->outcome == DONE_IN_EXIT;
 }
 
 static void add_loss(enum loss loss, bool recovered)
@@ -209,8 +210,8 @@ static void look_up(const struct sample_record *sample)
 
 	if (opt.json)
 		cgroup_path(sample->cgroup);
-	/* In execve(), a process is about to become another program. */
-	if (sample->outcome == DONE_IN_EXEC)
+	/* A process is about to become another program, or to go. */
+	if (sample->outcome == DONE_IN_EXEC || sample->outcome == DONE_IN_EXIT)
 		return;
 	for (i = 0; files_are_wanted() && i < sample->nr_user; i++)
 		try_again(file_of(sample, i), sample->pid);

@@ -292,8 +292,10 @@ static __always_inline __u32 get_user_stack(struct sample_slot *slot, __u32 *out
 		return read_user_stack(slot, true);
 	if (*outcome == DROP_EXEC && slot->in_exec && !stack_size)
 		nr = recall_stack(slot);
+	else if (*outcome == DROP_GONE && !stack_size)
+		nr = recall_at_exit(&slot->sample);
 	if (nr)
-		*outcome = DONE_IN_EXEC;
+		*outcome = *outcome == DROP_EXEC ? DONE_IN_EXEC : DONE_IN_EXIT;
 	else
 		name(&slot->sample);
 	return nr;
@@ -410,8 +412,6 @@ static __u32 outcome_of(int err)
 	switch (err) {
 	case -EOPNOTSUPP:
 		return DONE_KERNEL_THREAD;
-	case -ESRCH:
-		return DROP_EXITING;
 	case -EBUSY:
 		return DROP_NO_SLOT;
 	default:
@@ -437,6 +437,23 @@ static __always_inline void send_without(void *ctx, int err)
 	settle(outcome);
 	if (outcome == DROP_REFUSED)
 		count(&refused[-err & (NR_ERRORS - 1)]);
+}
+
+/* The same with room for the user's frames. */
+static __always_inline void send_exiting(void *ctx)
+{
+	struct sample_record *sample = bpf_ringbuf_reserve(&ring, sizeof(*sample), 0);
+
+	if (!sample) {
+		settle(ring_failure(sizeof(*sample)));
+		return;
+	}
+	begin(ctx, sample, false);
+	if (!stack_size)
+		sample->nr_user = recall_at_exit(sample);
+	sample->outcome = sample->nr_user ? DONE_IN_EXIT : DROP_EXITING;
+	settle(sample->outcome);
+	bpf_ringbuf_submit(sample, wakeup_flags());
 }
 
 static __always_inline struct sample_slot *try_slot(struct task_struct *task, __u32 key, int *err)
@@ -474,7 +491,7 @@ static struct sample_slot *find_slot(struct task_struct *task, int *err)
 
 /*
  * Idle CPUs are not sampled. Some kernels find out late that a kernel thread never
- * returns to user mode.
+ * returns to user mode, or that a task which has given up its memory will not.
  */
 static __always_inline int take_sample(void *ctx, bool in_user)
 {
@@ -487,10 +504,14 @@ static __always_inline int take_sample(void *ctx, bool in_user)
 	count(&sampled);
 	if (in_nmi())
 		count(&sampled_in_nmi);
-	if (!(task->flags & (PF_KTHREAD | PF_USER_WORKER)))
+	if (!task->mm && !(task->flags & PF_KTHREAD))
+		err = -ESRCH;
+	else if (!(task->flags & (PF_KTHREAD | PF_USER_WORKER)))
 		slot = find_slot(task, &err);
 	if (slot)
 		fill(ctx, slot, task, in_user);
+	else if (err == -ESRCH)
+		send_exiting(ctx);
 	else
 		send_without(ctx, err);
 	return 0;

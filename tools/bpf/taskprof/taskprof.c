@@ -204,6 +204,8 @@ static void choose_programs(void)
 	bpf_program__set_autoload(skel->progs.on_event, !opt.nmi);
 	skel->rodata->sees_exec = can_complete_in_exec(btf);
 	bpf_program__set_autoload(skel->progs.on_exec, skel->rodata->sees_exec);
+	bpf_program__set_autoload(skel->progs.on_exit, !opt.stack_size &&
+				  btf__find_by_name_kind(btf, "exit_signals", BTF_KIND_FUNC) > 0);
 	btf__free(btf);
 }
 

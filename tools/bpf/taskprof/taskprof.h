@@ -17,6 +17,7 @@ enum outcome {
 	DONE_BY_CALLBACK,	/* user stack read */
 	DONE_KERNEL_THREAD,	/* there is no user stack to read */
 	DONE_IN_EXEC,		/* in execve(), and its caller's stack read before that went */
+	DONE_IN_EXIT,		/* ... and the same in exit */
 	DROP_EXITING,		/* the task was exiting or killed when it was sampled */
 	DROP_GONE,		/* ... it was gone before the callback could run */
 	DROP_EXEC,		/* ... execve() had taken the user stack away */

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* For taskprof's tests: execve() where its caller is easily mistaken for another. */
+/* For taskprof's tests: execve() where its caller is easily mistaken for another, and exit. */
 #define _GNU_SOURCE
 #include <err.h>
 #include <pthread.h>
@@ -128,6 +128,30 @@ static void stopped(void)
 	become("nothing");
 }
 
+static void be_gone(void)
+{
+	be_large();
+	_exit(0);
+}
+
+static void be_killed(void)
+{
+	be_large();
+	kill(getpid(), SIGKILL);
+}
+
+static void exits(void)
+{
+	for (; left; left--) {
+		if (!fork()) {
+			if (left % 2)
+				be_gone();
+			be_killed();
+		}
+		wait(NULL);
+	}
+}
+
 static void nothing(void)
 {
 }
@@ -141,6 +165,7 @@ static const struct {
 	{ "signals", signals },
 	{ "search", search },
 	{ "stopped", stopped },
+	{ "exits", exits },
 	{ "nothing", nothing },
 };
 
