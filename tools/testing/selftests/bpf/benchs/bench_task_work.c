@@ -844,8 +844,7 @@ enum {
 
 static const struct argp_option opts[] = {
 	{ "case", ARG_USE_CASE, "CASE", 0,
-	  "task (default), irqs-off, nmi, floor, busy, other, delete, delete-by-call, drop, memory, "
-	  "throughput" },
+	  "task, irqs-off, nmi, floor, busy, other, delete[-by-call], drop, memory, throughput" },
 	{ "elems", ARG_NR_ELEMS, "NUM", 0,
 	  "Elements with pending work for delete*, drop, memory (default 500)" },
 	{},
