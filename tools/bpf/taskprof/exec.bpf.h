@@ -100,6 +100,12 @@ static void complete_all_in_exec(const struct task_struct *task)
 	}
 }
 
+/* Others may be many, and their files, too. An event of somebody else's does no harm. */
+static bool is_profiled(const struct task_struct *task)
+{
+	return all_tasks || task->perf_event_ctxp;
+}
+
 /*
  * From here on execve() returns to the new program or not at all, and it has the stack of its
  * caller still. When the callback comes, that is gone, and the slot is empty.
@@ -110,7 +116,7 @@ int BPF_PROG(on_exec, struct task_struct *task)
 	if (!task->mm)
 		return 0;
 	complete_all_in_exec(task);
-	if (!stack_size)
+	if (!stack_size && is_profiled(task))
 		keep_for_exec(task);
 	return 0;
 }
@@ -119,7 +125,8 @@ int BPF_PROG(on_exec, struct task_struct *task)
 SEC("fentry/exit_signals")
 int BPF_PROG(on_exit, struct task_struct *task)
 {
-	if (task->mm)
+	if (task->mm && !(task->flags & PF_USER_WORKER) && !is_half_built(task) &&
+	    is_profiled(task))
 		keep_for_exit(task);
 	return 0;
 }

@@ -11,6 +11,7 @@
 #define MAX_FILE_NUMBER	(1U << (64 - FILE_SHIFT))
 #define MAX_DEPTH	64	/* of directories and mounts */
 #define LOCK_TRIES	8
+#define MAX_AT_ONCE	1024	/* files that are given a number in execve() or exit */
 #define AREAS_PER_FILE	32	/* looked at to find the head of a file */
 #define HEAD_SLACK	(256 * 1024)
 #define NSEC_PER_SEC	1000000000ULL
@@ -64,6 +65,7 @@ struct {
 const volatile __u32 page_shift = 12;
 
 __u32 nr_files;			/* file numbers given out */
+__u32 nr_at_once;		/* ... in execve() or exit */
 __u64 files_lost;		/* ... but no room for the file, its path or its build ID */
 
 /* The namespace of /proc, see find_proc(). */
@@ -212,11 +214,19 @@ static bool is_program(const struct file *file)
 	return file->f_inode == BPF_CORE_READ(mm, exe_file, f_inode);
 }
 
-static void send_path(struct path_record *record, struct area *area, struct file *file, __u32 nr)
+/* Whether a file that nobody has seen before gets a number. */
+enum add {
+	ADD_NONE,
+	ADD,
+	ADD_AT_ONCE,		/* of a process that will be another program, or gone: do not ask it */
+};
+
+static void send_path(struct path_record *record, struct area *area, struct file *file, __u32 nr,
+		      __u32 add)
 {
 	record->type = RECORD_PATH;
 	record->file = nr;
-	record->pid = proc_pid();
+	record->pid = add == ADD_AT_ONCE ? 0 : proc_pid();
 	record->is_vdso = !file;
 	record->is_program = file && is_program(file);
 	record->start = area->start;
@@ -228,7 +238,7 @@ static void send_path(struct path_record *record, struct area *area, struct file
 }
 
 /* Of those who see a file first at the same time, one gives it its number. */
-static void add_file(struct area *area, struct file *file)
+static void add_file(struct area *area, struct file *file, __u32 add)
 {
 	struct path_record *record = bpf_ringbuf_reserve(&ring, sizeof(*record), 0);
 	struct known_file new = {};
@@ -239,7 +249,7 @@ static void add_file(struct area *area, struct file *file)
 		if (new.nr < MAX_FILE_NUMBER)
 			err = bpf_map_update_elem(&files, &area->key, &new, BPF_NOEXIST);
 		if (!err) {
-			send_path(record, area, file, new.nr);
+			send_path(record, area, file, new.nr, add);
 			return;
 		}
 		bpf_ringbuf_discard(record, BPF_RB_NO_WAKEUP);
@@ -249,10 +259,10 @@ static void add_file(struct area *area, struct file *file)
 }
 
 /*
- * The file's number. If it has none, it is given one with @add; without, it counts as a file
+ * The file's number. If it has none, it is given one with @add (enum add); without, it counts as a file
  * whose build ID nobody has sent. The iterator keeps the file in place.
  */
-static void number_file(struct area *area, struct vm_area_struct *vma, bool add)
+static void number_file(struct area *area, struct vm_area_struct *vma, __u32 add)
 {
 	struct file *file = vma->vm_file;
 	struct known_file *known;
@@ -263,7 +273,7 @@ static void number_file(struct area *area, struct vm_area_struct *vma, bool add)
 		return;
 	known = bpf_map_lookup_elem(&files, &area->key);
 	if (!known && add) {
-		add_file(area, file);
+		add_file(area, file, add);
 		known = bpf_map_lookup_elem(&files, &area->key);
 	}
 	area->wants_id = !add;
@@ -273,7 +283,7 @@ static void number_file(struct area *area, struct vm_area_struct *vma, bool add)
 	area->wants_id = !known->id_sent;
 }
 
-static void fill_area(struct area *area, struct vm_area_struct *vma, bool add)
+static void fill_area(struct area *area, struct vm_area_struct *vma, __u32 add)
 {
 	area->start = vma->vm_start;
 	area->end = vma->vm_end;
@@ -287,7 +297,7 @@ static void fill_area(struct area *area, struct vm_area_struct *vma, bool add)
 
 struct search {
 	struct area *area;
-	bool add;		/* a number for a file that nobody has seen before */
+	__u32 add;
 };
 
 static long see_area(struct task_struct *task, struct vm_area_struct *vma, struct search *search)
@@ -317,7 +327,7 @@ static bool iterate_to_area(__u64 ip, const struct search *search)
 }
 
 /* -ENOENT: nothing is mapped there; -EBUSY: that can't be seen now, as somebody has a lock. */
-__noinline int look_up_area(__u64 ip, struct area *area __arg_nonnull, bool add)
+__noinline int look_up_area(__u64 ip, struct area *area __arg_nonnull, __u32 add)
 {
 	struct search search = { .area = area, .add = add };
 	long err;
@@ -363,13 +373,13 @@ static void wait_for_mm(void)
  */
 static int find_area(__u64 ip, struct area *area)
 {
-	int i, err = look_up_area(ip, area, true);
+	int i, err = look_up_area(ip, area, ADD);
 
 	if (err != -EBUSY)
 		return err;
 	bpf_for(i, 1, LOCK_TRIES) {
 		wait_for_mm();
-		err = look_up_area(ip, area, true);
+		err = look_up_area(ip, area, ADD);
 		if (err != -EBUSY)
 			break;
 	}
@@ -518,11 +528,15 @@ static __noinline void send_build_id(const struct area *area)
 static bool ask_for_build_id(const struct area *area, __u64 ip, __u32 frame,
 			     struct build_id_record *record)
 {
-	__u64 flags = BPF_F_USER_STACK | BPF_F_USER_BUILD_ID | (frame & BPF_F_SKIP_FIELD_MASK);
+	__u64 flags = BPF_F_USER_STACK | (frame & BPF_F_SKIP_FIELD_MASK), same = 0;
+	struct task_struct *task = bpf_get_current_task_btf();
 	struct bpf_stack_build_id found;
 
-	if (bpf_get_task_stack(bpf_get_current_task_btf(), &found, sizeof(found), flags) !=
-	    sizeof(found) || found.status != BPF_STACK_BUILD_ID_VALID ||
+	if (bpf_get_task_stack(task, &same, sizeof(same), flags) != sizeof(same) || same != ip)
+		return false;
+	flags |= BPF_F_USER_BUILD_ID;
+	if (bpf_get_task_stack(task, &found, sizeof(found), flags) != sizeof(found) ||
+	    found.status != BPF_STACK_BUILD_ID_VALID ||
 	    found.offset != ip - area->start + area->offset)
 		return false;
 	record->unread = false;
@@ -531,20 +545,28 @@ static bool ask_for_build_id(const struct area *area, __u64 ip, __u32 frame,
 	return true;
 }
 
-/* For who may not sleep: a file that is new has a number only if its build ID is at hand. */
+/*
+ * For who may not sleep: a file that is new has a number only if its build ID is at hand.
+ * Another thread may map another file there meanwhile.
+ */
 static __noinline int find_area_at_once(__u64 ip, struct area *area, __u32 frame)
 {
 	struct build_id_record record = {};
-	int err = look_up_area(ip, area, false);
+	int err = look_up_area(ip, area, ADD_NONE);
+	__u64 start = area->start, offset = area->offset, inode = area->key.inode;
 
 	if (err || !area->wants_id)
 		return err;
-	if (!ask_for_build_id(area, ip, frame, &record))
+	if (nr_at_once >= MAX_AT_ONCE || !ask_for_build_id(area, ip, frame, &record))
 		return -EBUSY;
-	err = look_up_area(ip, area, true);
-	if (!err && may_send_id(area))
+	__sync_fetch_and_add(&nr_at_once, 1);
+	err = look_up_area(ip, area, ADD_AT_ONCE);
+	if (err || !area->file || area->start != start || area->offset != offset ||
+	    area->key.inode != inode)
+		return -EBUSY;
+	if (may_send_id(area))
 		send_id(&record, area->file);
-	return err;
+	return 0;
 }
 
 #endif /* __FILES_BPF_H */

@@ -14,6 +14,7 @@ struct kept_stack {
 	__u32 exec_id;		/* of the old program; one less than the new one's */
 	__u32 nr;		/* frames of the user; 0 if not all could be had */
 	__u64 start_time;	/* of the same */
+	__u64 task;		/* in execve(), a thread takes over the other two of its leader */
 	struct user_regs regs;
 	struct walk walk;
 	struct sample_record sample;	/* its name, frames, and how they end */
@@ -49,6 +50,7 @@ static void fill_kept(struct kept_stack *kept, struct task_struct *task)
 {
 	struct sample_record *sample = &kept->sample;
 
+	kept->task = (__u64)task;
 	kept->exec_id = task->self_exec_id;
 	name(sample);
 	sample->areas_locked = 0;
@@ -83,15 +85,16 @@ static void keep_for_exit(struct task_struct *task)
 }
 
 /*
- * Whether nothing of the new program has run: its stack pointer is the first one. A later
- * execve() that failed there would have an error for its caller, or what is in the way of
- * the restart, or a signal's stack pointer.
+ * Whether nothing of the new program has run: its stack pointer is the first one, and other
+ * registers are 0. A later execve() that failed there would have an error for its caller, or
+ * its number for the restart; a signal's handler has an argument.
  */
 static bool is_at_start(const struct task_struct *task)
 {
 	struct pt_regs *regs = (void *)bpf_task_pt_regs((struct task_struct *)task);
 
-	return !PT_REGS_RC(regs) && PT_REGS_SP(regs) == BPF_CORE_READ(task, mm, start_stack);
+	return !PT_REGS_RC(regs) && !PT_REGS_PARM1(regs) &&
+	       PT_REGS_SP(regs) == BPF_CORE_READ(task, mm, start_stack);
 }
 
 /*
@@ -104,7 +107,8 @@ static bool is_kept_of(const struct kept_stack *kept, const struct sample_slot *
 {
 	const struct task_struct *task = bpf_get_current_task_btf();
 
-	return kept->id == task->tgid && kept->start_time == task->group_leader->start_time &&
+	return kept->task == (__u64)task && kept->id == task->tgid &&
+	       kept->start_time == task->group_leader->start_time &&
 	       task->self_exec_id == kept->exec_id + 1 &&
 	       (slot->exec_id == kept->exec_id || slot->half_built || is_at_start(task));
 }
@@ -146,7 +150,8 @@ static __u32 recall_at_exit(struct sample_record *sample)
 
 	if (!kept)
 		return 0;
-	if (kept->id == task->pid && kept->start_time == task->start_time)
+	if (kept->task == (__u64)task && kept->id == task->pid &&
+	    kept->start_time == task->start_time)
 		nr = copy_kept(kept, sample);
 	put_kept(kept);
 	return nr;

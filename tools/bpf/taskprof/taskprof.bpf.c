@@ -23,6 +23,7 @@
 #define SLOT_STRIDE	61	/* odd: those in use for long lie side by side */
 /* Bits 20 to 23, or in 7.x 28 to 30: there, the others count what is never nested so deep. */
 #define NMI_MASK	0x70f00000
+#define PF_EXITING	0x00000004
 #define PF_KTHREAD	0x00200000
 #define PF_USER_WORKER	0x00004000	/* of vhost, or io_uring: never goes to user mode */
 #define TS_COMPAT	2		/* a system call of a 32-bit program */
@@ -80,6 +81,7 @@ struct {
 
 const volatile bool compare;
 const volatile bool sees_exec;		/* on_exec() is there */
+const volatile bool all_tasks;		/* are sampled */
 const volatile __u64 wakeup_size;	/* bytes in the ring buffer that are worth a wake-up */
 
 /* sampled = the sum of outcomes; taskprof checks that. */
@@ -489,9 +491,16 @@ static struct sample_slot *find_slot(struct task_struct *task, int *err)
 	return slot;
 }
 
+/* Some kernels take work for a task that has given up its memory, and never run it. */
+static struct sample_slot *find_slot_unless_gone(struct task_struct *task, int *err)
+{
+	*err = -ESRCH;
+	return task->flags & PF_EXITING && !task->mm ? NULL : find_slot(task, err);
+}
+
 /*
  * Idle CPUs are not sampled. Some kernels find out late that a kernel thread never
- * returns to user mode, or that a task which has given up its memory will not.
+ * returns to user mode.
  */
 static __always_inline int take_sample(void *ctx, bool in_user)
 {
@@ -504,10 +513,8 @@ static __always_inline int take_sample(void *ctx, bool in_user)
 	count(&sampled);
 	if (in_nmi())
 		count(&sampled_in_nmi);
-	if (!task->mm && !(task->flags & PF_KTHREAD))
-		err = -ESRCH;
-	else if (!(task->flags & (PF_KTHREAD | PF_USER_WORKER)))
-		slot = find_slot(task, &err);
+	if (!(task->flags & (PF_KTHREAD | PF_USER_WORKER)))
+		slot = find_slot_unless_gone(task, &err);
 	if (slot)
 		fill(ctx, slot, task, in_user);
 	else if (err == -ESRCH)

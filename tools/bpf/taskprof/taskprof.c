@@ -202,6 +202,7 @@ static void choose_programs(void)
 	need_task_work(btf);
 	bpf_program__set_autoload(skel->progs.on_nmi, opt.nmi);
 	bpf_program__set_autoload(skel->progs.on_event, !opt.nmi);
+	skel->rodata->all_tasks = opt.all || opt.nmi;
 	skel->rodata->sees_exec = can_complete_in_exec(btf);
 	bpf_program__set_autoload(skel->progs.on_exec, skel->rodata->sees_exec);
 	bpf_program__set_autoload(skel->progs.on_exit, !opt.stack_size &&
