@@ -218,7 +218,7 @@ static bool is_program(const struct file *file)
 enum add {
 	ADD_NONE,
 	ADD,
-	ADD_AT_ONCE,		/* of a process that will be another program, or gone: do not ask it */
+	ADD_AT_ONCE,		/* of a process that is about to be another program, or gone */
 };
 
 static void send_path(struct path_record *record, struct area *area, struct file *file, __u32 nr,
@@ -259,8 +259,8 @@ static void add_file(struct area *area, struct file *file, __u32 add)
 }
 
 /*
- * The file's number. If it has none, it is given one with @add (enum add); without, it counts as a file
- * whose build ID nobody has sent. The iterator keeps the file in place.
+ * The file's number. If it has none, it is given one with @add (enum add); without, it counts
+ * as a file whose build ID nobody has sent. The iterator keeps the file in place.
  */
 static void number_file(struct area *area, struct vm_area_struct *vma, __u32 add)
 {
