@@ -117,7 +117,7 @@ int BPF_PROG(on_exec, struct task_struct *task)
 		return 0;
 	complete_all_in_exec(task);
 	if (!stack_size && is_profiled(task))
-		keep_for_exec(task);
+		keep_stack(task, false);
 	return 0;
 }
 
@@ -127,7 +127,7 @@ int BPF_PROG(on_exit, struct task_struct *task)
 {
 	if (task->mm && !(task->flags & PF_USER_WORKER) && !is_half_built(task) &&
 	    is_profiled(task))
-		keep_for_exit(task);
+		keep_stack(task, true);
 	return 0;
 }
 

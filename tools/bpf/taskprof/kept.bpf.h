@@ -46,10 +46,17 @@ static void put_kept(struct kept_stack *kept)
 }
 
 /* With the memory that is about to go, and no page faults. */
-static void fill_kept(struct kept_stack *kept, struct task_struct *task)
+static void keep_stack(struct task_struct *task, bool in_exit)
 {
-	struct sample_record *sample = &kept->sample;
+	const struct task_struct *owner = in_exit ? task : task->group_leader;
+	struct kept_stack *kept = take_kept(owner->pid, in_exit);
+	struct sample_record *sample;
 
+	if (!kept)
+		return;
+	sample = &kept->sample;
+	kept->id = owner->pid;
+	kept->start_time = owner->start_time;
 	kept->task = (__u64)task;
 	kept->exec_id = task->self_exec_id;
 	name(sample);
@@ -58,29 +65,6 @@ static void fill_kept(struct kept_stack *kept, struct task_struct *task)
 	kept->nr = walk_user_stack(&kept->walk, sample, &sample->end, &kept->regs, false);
 	if (kept->walk.missed || sample->areas_locked)
 		kept->nr = 0;
-}
-
-static void keep_for_exec(struct task_struct *task)
-{
-	struct kept_stack *kept = take_kept(task->tgid, false);
-
-	if (!kept)
-		return;
-	kept->id = task->tgid;
-	kept->start_time = task->group_leader->start_time;
-	fill_kept(kept, task);
-	put_kept(kept);
-}
-
-static void keep_for_exit(struct task_struct *task)
-{
-	struct kept_stack *kept = take_kept(task->pid, true);
-
-	if (!kept)
-		return;
-	kept->id = task->pid;
-	kept->start_time = task->start_time;
-	fill_kept(kept, task);
 	put_kept(kept);
 }
 
