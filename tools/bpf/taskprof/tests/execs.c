@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -78,17 +79,67 @@ static void fail_late(void)
 	become("nothing");
 }
 
+/* Its own frame is all that there is to walk, and what is mapped there then has the same code. */
+static void fail_without_frame(void)
+{
+	char *argv[] = { "execs", NULL };
+
+	be_limited();
+#if defined(__x86_64__)
+	asm volatile("xor %%ebp, %%ebp\n\tsyscall\n\tud2" : :
+		     "a"(SYS_execve), "D"("/proc/self/exe"), "S"(argv), "d"(argv + 1) : "memory");
+#elif defined(__aarch64__)
+	register const char *file asm("x0") = "/proc/self/exe";
+	register char **args asm("x1") = argv, **env asm("x2") = argv + 1;
+	register long number asm("x8") = SYS_execve;
+
+	asm volatile("mov x29, xzr\n\tsvc 0\n\tudf 0" : :
+		     "r"(file), "r"(args), "r"(env), "r"(number) : "memory");
+#endif
+}
+
+static void *fail_in_thread(void *unused)
+{
+	fail_late();
+	return NULL;
+}
+
+/* It exits first, and the thread has its number then. */
+static void fail_as_leader(void)
+{
+	pthread_t thread;
+
+	if (pthread_create(&thread, NULL, fail_in_thread, NULL))
+		errx(1, "no thread");
+	pthread_join(thread, NULL);
+}
+
 /* The kernel finds no more room when there is nobody who could be told. */
-static void late(void)
+static void kill_each(void (*fail)(void))
 {
 	int status;
 
 	for (; left; left--) {
 		if (!fork())
-			fail_late();
+			fail();
 		if (wait(&status) < 0 || !WIFSIGNALED(status))
 			errx(1, "execve() went well");
 	}
+}
+
+static void late(void)
+{
+	kill_each(fail_late);
+}
+
+static void late_without_frame(void)
+{
+	kill_each(fail_without_frame);
+}
+
+static void late_in_thread(void)
+{
+	kill_each(fail_as_leader);
 }
 
 static void start_search(void)
@@ -162,6 +213,8 @@ static const struct {
 } modes[] = {
 	{ "threads", threads },
 	{ "late", late },
+	{ "late-without-frame", late_without_frame },
+	{ "late-in-thread", late_in_thread },
 	{ "signals", signals },
 	{ "search", search },
 	{ "stopped", stopped },
