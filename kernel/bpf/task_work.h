@@ -87,8 +87,9 @@
  *
  * The last put sees all that the others did before theirs. Either it is an
  * atomic_sub_return() of its own, or it finds, by a load-acquire, that only its own
- * reference is left: that pairs with the atomic_sub_return() of the other one. Nobody
- * gets a reference from FREED, so a count of one stays one.
+ * reference is left: that pairs with the atomic_sub_return() of the other one. If there
+ * was no other one, FREED was set from STANDBY, and pairs with that. Nobody gets a
+ * reference from FREED, so a count of one stays one.
  *
  * A context is attached to its slot (cmpxchg) before usercnt is read; the release
  * of the last user reference decrements usercnt before it reads the slots. One of
