@@ -95,6 +95,8 @@
  * of the last user reference decrements usercnt before it reads the slots. One of
  * the two sees the other. See bpf_task_work_check_map() and bpf_map_put_uref().
  *
+ * See tools/verification/task_work/README for a litmus test of each rule.
+ *
  * Lifetimes
  * =========
  *
