@@ -60,7 +60,7 @@ SPHINX    := graphviz perl python3-sphinx
 export SRC
 
 .NOTPARALLEL:
-.PHONY: help base demo test test-all test-kernels peer install-headers bench trace torture model mutants shell run apply refresh check plot mainline series packages source config kernel selftests bench-selftests taskprof htmldocs check-base quilt deb test-deb
+.PHONY: help base demo test test-all test-kernels peer install-headers bench trace torture model litmus mutants shell run apply refresh check plot mainline series packages source config kernel selftests bench-selftests taskprof htmldocs check-base quilt deb test-deb
 
 help: ## this list
 	@echo "BPF task work for Linux $(BASE). Targets:"
@@ -95,6 +95,10 @@ torture: selftests ## everything at once for SECS=600 seconds; SEED=n repeats wh
 model: source ## search the model of the state machine, with and without its guards, and compare it with the C code
 	@vm/packages spin gcc
 	@tools/verification/task_work/run $(LINUX)/kernel/bpf/task_work.h
+
+litmus: source ## the ordering rules of the state machine under the kernel's memory model, with and without each barrier
+	@vm/herd7
+	@HERD7=$(CURDIR)/vm/herd7 tools/verification/task_work/litmus/run $(LINUX)/tools/memory-model
 
 mutants: selftests ## take one guard out at a time: a test must notice; M='no_mm_check ...' only some
 	@J=$(J) mutants/run $(O) $(M)
