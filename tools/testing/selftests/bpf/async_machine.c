@@ -66,18 +66,23 @@ bool have_two_cpus(const char *who)
 	return have_or_skip(nth_cpu(1) >= 0, who, "a second CPU");
 }
 
-/* To be attached is not enough: the kernel calls what is in its list. */
-bool bpf_lsm_works(void)
+static bool file_has(const char *path, const char *word)
 {
-	int fd = open("/sys/kernel/security/lsm", O_RDONLY | O_CLOEXEC);
-	char list[256] = "";
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	char text[4096] = "";
 
 	if (fd < 0)
 		return false;
-	if (read(fd, list, sizeof(list) - 1) < 0)
-		list[0] = '\0';
+	if (read(fd, text, sizeof(text) - 1) < 0)
+		text[0] = '\0';
 	close(fd);
-	return strstr(list, "bpf") &&
+	return strstr(text, word);
+}
+
+/* To be attached is not enough: the kernel calls what is in its list. */
+bool bpf_lsm_works(void)
+{
+	return file_has("/sys/kernel/security/lsm", "bpf") &&
 	       libbpf_find_vmlinux_btf_id("bpf_lsm_task_alloc", BPF_TRACE_FENTRY) >= 0;
 }
 
@@ -221,6 +226,13 @@ static void set_console_level(int level)
 	fclose(f);
 }
 
+bool machine_is(const char *machine)
+{
+	struct utsname name;
+
+	return !uname(&name) && !strcmp(name.machine, machine);
+}
+
 /*
  * An NMI on every other CPU: the backtrace of sysrq-l. It needs no performance
  * monitoring unit, so this is what there is on most virtual machines. The backtraces
@@ -280,6 +292,13 @@ static bool nmi_arrives(int btf_id)
 	return arrives;
 }
 
+/* On arm64 a backtrace is an ordinary interrupt's, unless the kernel was told to have NMIs. */
+static bool backtrace_is_nmi(void)
+{
+	return machine_is("x86_64") ||
+	       (machine_is("aarch64") && file_has("/proc/cmdline", "irqchip.gicv3_pseudo_nmi=1"));
+}
+
 /*
  * Some machines offer NMIs for other CPUs and lose them. sysrq-l waits ten seconds for
  * each of those, so find out only once in a process, whichever test asks.
@@ -290,9 +309,11 @@ bool nmis_work(void)
 	int btf_id;
 
 	if (nmis == NMIS_UNKNOWN) {
-		btf_id = libbpf_find_vmlinux_btf_id("nmi_handler", BPF_TRACE_RAW_TP);
+		btf_id = libbpf_find_vmlinux_btf_id(machine_is("aarch64") ? "irq_handler_entry" :
+						    "nmi_handler", BPF_TRACE_RAW_TP);
 		nmis = get_nprocs() > 1 && !access("/proc/sysrq-trigger", W_OK) &&
-		       btf_id >= 0 && nmi_arrives(btf_id) ? NMIS_WORK : NMIS_LACKING;
+		       backtrace_is_nmi() && btf_id >= 0 && nmi_arrives(btf_id) ?
+		       NMIS_WORK : NMIS_LACKING;
 	}
 	return nmis == NMIS_WORK;
 }
@@ -300,13 +321,14 @@ bool nmis_work(void)
 bool have_nmis(const char *who)
 {
 	return have_or_skip(nmis_work(), who,
-			    "NMIs that arrive: a second CPU, CONFIG_MAGIC_SYSRQ, tracepoint nmi_handler");
+			    "NMIs that arrive: a second CPU, CONFIG_MAGIC_SYSRQ, x86 or gicv3_pseudo_nmi=1");
 }
 
+/* Of a thread or a CPU; the other one is -1. */
 static struct bpf_link *attach_event(const struct bpf_program *prog,
-				     struct perf_event_attr *attr, int tid)
+				     struct perf_event_attr *attr, int tid, int cpu)
 {
-	int fd = syscall(__NR_perf_event_open, attr, tid, -1, -1, PERF_FLAG_FD_CLOEXEC);
+	int fd = syscall(__NR_perf_event_open, attr, tid, cpu, -1, PERF_FLAG_FD_CLOEXEC);
 	struct bpf_link *link;
 
 	if (fd < 0)
@@ -328,7 +350,7 @@ struct bpf_link *attach_cycles(const struct bpf_program *prog, int tid)
 		.sample_freq = 1000,
 	};
 
-	return attach_event(prog, &attr, tid);
+	return attach_event(prog, &attr, tid, -1);
 }
 
 /*
@@ -344,7 +366,7 @@ struct bpf_link *attach_clock(const struct bpf_program *prog, int tid)
 		.sample_period = 1000000,
 	};
 
-	return attach_event(prog, &attr, tid);
+	return attach_event(prog, &attr, tid, -1);
 }
 
 static struct perf_event_attr breakpoint_at(const void *addr)
@@ -359,12 +381,19 @@ static struct perf_event_attr breakpoint_at(const void *addr)
 	};
 }
 
-/* Whenever the thread reads or writes that address in the kernel. */
+/* Whenever the thread reads or writes that address in the kernel; not on arm64. */
 struct bpf_link *attach_breakpoint(const struct bpf_program *prog, const void *addr, int tid)
 {
 	struct perf_event_attr attr = breakpoint_at(addr);
 
-	return attach_event(prog, &attr, tid);
+	return attach_event(prog, &attr, tid, -1);
+}
+
+struct bpf_link *attach_breakpoint_on(const struct bpf_program *prog, const void *addr, int cpu)
+{
+	struct perf_event_attr attr = breakpoint_at(addr);
+
+	return attach_event(prog, &attr, -1, cpu);
 }
 
 /* Without them the kernel does not know that type of events. */
@@ -379,13 +408,6 @@ bool have_breakpoints(const char *who)
 	return have_or_skip(have, who, "CONFIG_HAVE_HW_BREAKPOINT");
 }
 
-bool machine_is(const char *machine)
-{
-	struct utsname name;
-
-	return !uname(&name) && !strcmp(name.machine, machine);
-}
-
 /* Elsewhere a breakpoint is an exception like others. */
 bool have_breakpoint_nmi(const char *who)
 {
@@ -396,8 +418,8 @@ bool have_breakpoint_nmi(const char *who)
 /* The programs know how to read it: see progs/task_work_common.h. */
 bool have_preempt_count(const char *who)
 {
-	return have_or_skip(machine_is("x86_64") || machine_is("aarch64"), who,
-			    "preempt_count() for this architecture");
+	return have_or_skip(machine_is("x86_64") || machine_is("aarch64") || machine_is("s390x"),
+			    who, "preempt_count() for this architecture");
 }
 
 int open_userfaults(void *addr, size_t size)

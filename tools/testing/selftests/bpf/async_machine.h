@@ -75,6 +75,7 @@ bool have_nmis(const char *who);
 struct bpf_link *attach_cycles(const struct bpf_program *prog, int tid);
 struct bpf_link *attach_clock(const struct bpf_program *prog, int tid);
 struct bpf_link *attach_breakpoint(const struct bpf_program *prog, const void *addr, int tid);
+struct bpf_link *attach_breakpoint_on(const struct bpf_program *prog, const void *addr, int cpu);
 bool have_breakpoints(const char *who);
 bool have_breakpoint_nmi(const char *who);
 

@@ -555,6 +555,7 @@ static void test_user_reference_goes(struct task_work_errno *unused)
 {
 	struct task_work_errno *skel;
 	struct bpf_link *link = NULL;
+	int cpu = nth_cpu(1);	/* where the target will be */
 	struct target target;
 
 	if (!have_two_cpus(__func__) || !have_breakpoints(__func__))
@@ -565,8 +566,8 @@ static void test_user_reference_goes(struct task_work_errno *unused)
 	if (!ASSERT_OK(target_start_apart(&target), "thread on a CPU of its own"))
 		goto out;
 	ASSERT_OK(run(skel, find_usercnt), "address of the counter");
-	link = attach_breakpoint(skel->progs.stop_at_usercnt,
-				 skel->bss->slots_addr + skel->bss->usercnt_offset, target.tid);
+	link = attach_breakpoint_on(skel->progs.stop_at_usercnt,
+				    skel->bss->slots_addr + skel->bss->usercnt_offset, cpu);
 	skel->bss->mode = MODE_RESUME;
 	skel->bss->armed = 1;
 	if (ASSERT_OK_PTR(link, "attach"))

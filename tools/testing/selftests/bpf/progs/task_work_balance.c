@@ -226,8 +226,8 @@ int in_interrupt(void *ctx)
 	return attempt_in(IN_INTERRUPT);
 }
 
-SEC("?tp_btf/nmi_handler")
+SEC("?tp_btf/" NMI_TRACEPOINT)
 int in_nmi(void *ctx)
 {
-	return attempt_in(IN_NMI);
+	return is_in_nmi() ? attempt_in(IN_NMI) : 0;
 }

@@ -129,10 +129,10 @@ int BPF_PROG(count_nmi_interrupts)
 	return 0;
 }
 
-SEC("?tp_btf/nmi_handler")
+SEC("?tp_btf/" NMI_TRACEPOINT)
 int nmi(void *ctx)
 {
-	return attempt();
+	return is_in_nmi() ? attempt() : 0;
 }
 
 SEC("perf_event")

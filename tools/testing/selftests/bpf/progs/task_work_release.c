@@ -195,10 +195,10 @@ int delete_in_task(void *ctx)
 	return delete();
 }
 
-SEC("?tp_btf/nmi_handler")
+SEC("?tp_btf/" NMI_TRACEPOINT)
 int delete_in_nmi(void *ctx)
 {
-	return delete_once();
+	return is_in_nmi() ? delete_once() : 0;
 }
 
 SEC("perf_event")

@@ -415,12 +415,12 @@ int BPF_PROG(in_waking, struct task_struct *p)
 }
 
 /* NMIs are few. */
-SEC("?tp_btf/nmi_handler")
+SEC("?tp_btf/" NMI_TRACEPOINT)
 int in_nmi(void *ctx)
 {
 	int i;
 
-	bpf_for(i, 0, 4)
+	bpf_for(i, 0, is_in_nmi() ? 4 : 0)
 		act_by_chance(IN_NMI, bpf_get_current_task_btf(), 1);
 	return 0;
 }
