@@ -230,7 +230,7 @@ static void attach_nmis(struct taskprof_bpf *skel)
 		err(1, "--nmi: /proc/sysrq-trigger (needs root, and CONFIG_MAGIC_SYSRQ)");
 	link = bpf_program__attach(skel->progs.on_nmi);
 	if (!link)
-		err(1, "--nmi: cannot attach to the tracepoint nmi_handler (x86 has it)");
+		err(1, "--nmi: cannot attach to the tracepoint of NMIs (x86 and arm64 have one)");
 	add_link(link);
 	quiet_console();
 	errno = pthread_create(&nmi_thread, NULL, send_nmis, NULL);

@@ -93,17 +93,24 @@ static void print_name(FILE *out, const char *name)
 static bool is_nmi_entry(const char *name)
 {
 	return !strcmp(name, "asm_exc_nmi") || !strcmp(name, "end_repeat_nmi") ||
-	       !strcmp(name, "first_nmi") || !strcmp(name, "repeat_nmi");
+	       !strcmp(name, "first_nmi") || !strcmp(name, "repeat_nmi") ||
+	       !strcmp(name, "el1h_64_irq") || !strcmp(name, "el0t_64_irq");
 }
 
-/* An event tells where it struck. A tracepoint is called on top of that, by the NMI. */
+/*
+ * An event tells where it struck. A function of the NMI is called on top of that. Its entry
+ * may have several names; further out, it may be that of an interrupt.
+ */
 static uint32_t nmi_frames(const uint64_t *kernel, uint32_t nr)
 {
 	uint32_t i, skip = 0;
 
-	for (i = 0; opt.nmi && i < nr; i++)
+	for (i = 0; opt.nmi && i < nr; i++) {
 		if (is_nmi_entry(kernel_name(kernel[i])))
 			skip = i + 1;
+		else if (skip)
+			break;
+	}
 	return skip;
 }
 

@@ -530,12 +530,21 @@ int on_event(void *ctx)
 	return take_sample(ctx, is_user_mode(ctx));
 }
 
+#if defined(__TARGET_ARCH_arm64)
+/* All interrupts pass it that have a handler of their own. */
+SEC("tp_btf/irq_handler_entry")
+int on_nmi(void *ctx)
+{
+	return in_nmi() ? take_sample(ctx, false) : 0;
+}
+#else
 /* An NMI has several handlers. */
 SEC("tp_btf/nmi_handler")
 int BPF_PROG(on_nmi, void *handler, s64 delta_ns, int handled)
 {
 	return handled ? take_sample(ctx, false) : 0;
 }
+#endif
 
 /*
  * Run by taskprof itself, which has put in how many namespaces further out /proc is

@@ -93,6 +93,18 @@ asm(".globl run_on_stack\n"
 	"	pop %rbp\n"
 	"	ret\n"
 	".size run_on_stack, . - run_on_stack\n");
+#elif defined(__aarch64__)
+asm(".globl run_on_stack\n"
+	".type run_on_stack, %function\n"
+	"run_on_stack:\n"
+	"	stp x29, x30, [sp, #-16]!\n"
+	"	mov x29, sp\n"
+	"	mov sp, x0\n"
+	"	bl collect\n"
+	"	mov sp, x29\n"
+	"	ldp x29, x30, [sp], #16\n"
+	"	ret\n"
+	".size run_on_stack, . - run_on_stack\n");
 #endif
 
 __attribute__((noinline, used)) void collect(void)
@@ -128,8 +140,12 @@ static inline __attribute__((always_inline)) void signal_self(long pid, long tid
 
 	asm volatile("syscall" : "+a" (ret) : "D" (pid), "S" (tid), "d" (SIGUSR1)
 		     : "rcx", "r11", "memory");
-#else
-	syscall(SYS_tgkill, pid, tid, SIGUSR1);
+#elif defined(__aarch64__)
+	register long process asm("x0") = pid, thread asm("x1") = tid;
+	register long signal asm("x2") = SIGUSR1, number asm("x8") = SYS_tgkill;
+
+	asm volatile("svc 0" : "+r" (process) : "r" (thread), "r" (signal), "r" (number)
+		     : "memory");
 #endif
 }
 
@@ -247,6 +263,25 @@ asm(".globl burn_in_ring, ring_code\n"
 	"	ret\n"
 	".size ring_code, . - ring_code\n");
 #define CALL_SIZE 5
+#elif defined(__aarch64__)
+asm(".globl burn_in_ring, ring_code\n"
+	".type burn_in_ring, %function\n"
+	"burn_in_ring:\n"
+	"	stp x29, x30, [sp, #-16]!\n"
+	"	mov x29, x0\n"
+	"1:	subs x1, x1, #1\n"
+	"	b.ne 1b\n"
+	"	ldp x29, x30, [sp], #16\n"
+	"	ret\n"
+	".size burn_in_ring, . - burn_in_ring\n"
+	".type ring_code, %function\n"
+	"ring_code:\n"
+	"	bl burn_in_ring\n"
+	"	bl burn_in_ring\n"
+	"	bl burn_in_ring\n"
+	"	ret\n"
+	".size ring_code, . - ring_code\n");
+#define CALL_SIZE 4
 #endif
 
 static void go_in_circles(void)
@@ -296,6 +331,17 @@ asm(".globl " ALONE(BURN) "\n"
 	"	pop %rbp\n"
 	"	ret\n"
 	".size " ALONE(BURN) ", . - " ALONE(BURN) "\n");
+#elif defined(__aarch64__)
+asm(".globl " ALONE(BURN) "\n"
+	".type " ALONE(BURN) ", %function\n"
+	ALONE(BURN) ":\n"
+	"	stp x29, x30, [sp, #-16]!\n"
+	"	mov x29, sp\n"
+	"1:	subs x0, x0, #1\n"
+	"	b.ne 1b\n"
+	"	ldp x29, x30, [sp], #16\n"
+	"	ret\n"
+	".size " ALONE(BURN) ", . - " ALONE(BURN) "\n");
 #endif
 
 /* At the address, or wherever there is room. */
@@ -328,6 +374,7 @@ static void run_copy(void)
 	if (copy == MAP_FAILED)
 		err(1, "mmap");
 	memcpy(copy, burn_alone, 64);
+	__builtin___clear_cache(copy, copy + 64);
 	((void (*)(unsigned long))copy)(loops);
 	sink++;
 }
