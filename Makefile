@@ -22,6 +22,13 @@ $(if $(BASE),,$(error patches/ has no such series))
 export BASE SERIES
 BUILD := build/$(BASE)$(addprefix -,$(SERIES))
 
+# The machine that the kernel is for: this one, or ARCH=. vm/arch knows what it is called, built and emulated with.
+ABOUT := $(shell MACHINE='$(ARCH)' bash -c '. patches/where && . vm/arch && echo $$machine $$boot $$triplet $${cross:-none} $$emulator_package')
+$(if $(ABOUT),,$(error ARCH=$(ARCH) is not supported))
+unexport ARCH
+export MACHINE := $(word 1,$(ABOUT))
+CROSS := $(filter-out none,$(word 4,$(ABOUT)))
+
 # What is given to this make is not for the kernel's, to which M= is a directory of modules.
 MAKEOVERRIDES :=
 
@@ -32,19 +39,23 @@ endif
 ifneq ($(filter run,$(MAKECMDGOALS)),)
 $(if $(CMD),,$(error make run needs CMD='...'))
 endif
-FRAGMENTS := kernel/configs/task_work.config $(filter %-$(V).config,$(wildcard kernel/configs/*.config))
+FRAGMENTS := kernel/configs/task_work.config kernel/configs/task_work.$(MACHINE).config $(filter %-$(V).config,$(wildcard kernel/configs/*.config))
 # A variant is built with gcc, or as its fragment says in a line like: # LLVM=-19
 export LLVM := $(shell sed -n 's/^\# LLVM=//p' $(FRAGMENTS))
 # and with the variables of its lines like: # make KCSAN_SANITIZE=n
 KERNEL_MAKE := $(shell sed -n 's/^\# make //p' $(FRAGMENTS))
 
 LINUX     := $(CURDIR)/$(BUILD)/linux
-O         := $(CURDIR)/$(BUILD)/$(V)
-IMAGE     := $(O)/arch/x86/boot/bzImage
+OBJECTS   := $(BUILD)$(if $(CROSS),/$(MACHINE))
+O         := $(CURDIR)/$(OBJECTS)/$(V)
+BOOT      := $(word 2,$(ABOUT))
+IMAGE     := $(O)/$(BOOT)
 SELFTESTS := $(O)/selftests
 TASKPROF  := $(O)/taskprof
-MAINLINE  := $(CURDIR)/$(BUILD)/mainline
-UNPATCHED := $(CURDIR)/$(BUILD)/base
+# Its stacks have frame pointers, or registers that it knows: s390x has neither.
+PROFILED  := $(if $(filter s390x,$(MACHINE)),,taskprof-tests)
+MAINLINE  := $(CURDIR)/$(OBJECTS)/mainline
+UNPATCHED := $(CURDIR)/$(OBJECTS)/base
 DEB       := $(CURDIR)/$(BUILD)/deb/$(FLAVOUR)
 DEB_OBJECTS := $(if $(filter vm,$(FLAVOUR)),$(O),$(DEB)/objects)
 CLANG     := clang-19
@@ -52,7 +63,8 @@ STRIP     := llvm-strip-19
 
 # What Debian 12 and 13 call what the build and the guest need. SRC= is a kernel source of your own.
 PACKAGES  := $(if $(SRC),,$(shell awk '$$1 == "package" { print $$2 }' patches/$(BASE)/base)) bc bison busybox-static clang-19 flex gcc git \
-	     libc6-dev libelf-dev $(if $(LLVM),lld$(LLVM)) llvm-19 make pahole patch python3 qemu-system-x86 rsync xz-utils zlib1g-dev
+	     libc6-dev libelf-dev $(if $(LLVM),lld$(LLVM)) llvm-19 make pahole patch python3 $(word 5,$(ABOUT)) rsync xz-utils zlib1g-dev \
+	     $(if $(CROSS),$(addsuffix -$(subst _,-,$(word 3,$(ABOUT))),gcc g++))
 # What else the kernel's own packaging needs.
 PACKAGERS := cpio debhelper dpkg-dev kmod libssl-dev openssl $(if $(filter vm,$(FLAVOUR)),,linux-config-$(BASE))
 CHECKERS  := perl python3-git python3-ply shellcheck sparse
@@ -66,24 +78,25 @@ help: ## this list
 	@echo "BPF task work for Linux $(BASE). Targets:"
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 12
 	@echo "V=variant of the kernel ($(VARIANTS)), J=jobs ($(J)), SRC=kernel source (a tarball or a directory),"
+	@echo "ARCH=machine (x86_64 arm64 s390x; $(MACHINE)): another one's kernel is cross-compiled, and emulated."
 	@bash -c '. patches/where && echo "SERIES=only up to this one ($$(headings | paste -sd" ")), BASE=kernel ($$(bases | paste -sd" "))."'
 
 demo: taskprof ## the main job, from nothing: profile short-lived processes, count what the callback recovers, draw demo.svg
 	@vm/packages libdevel-nytprof-perl
-	@vm/demo $(IMAGE) $(TASKPROF) $(BUILD)
+	@vm/demo $(IMAGE) $(TASKPROF) $(OBJECTS)
 
-test: selftests taskprof-tests ## the tests, from nothing; T=task_work only some; RUNNER=test_progs-no_alu32; JSON=file, JUNIT=file: results for machines
+test: selftests $(PROFILED) ## the tests, from nothing; T=task_work only some; RUNNER=test_progs-no_alu32; JSON=file, JUNIT=file: results for machines
 	@$(if $(JUNIT),vm/packages python3-junitparser)
 	@RUNNER='$(RUNNER)' JSON='$(JSON)' JUNIT='$(JUNIT)' vm/test $(O) '$(T)'
 
-test-all: ## the tests on every variant of the kernel, and a table
-	@MAKE='$(MAKE)' vm/test-all $(VARIANTS)
+test-all: ## the tests on every variant of the kernel and on other machines, and a table
+	@MAKE='$(MAKE)' vm/test-all $(VARIANTS) $(addsuffix /default,$(filter-out $(MACHINE),arm64 s390x))
 
 test-kernels: selftests taskprof ## the header on our kernel and on the distribution's, old and new (vm/KERNELS), and a table
 	@MAKE='$(MAKE)' CLANG=$(CLANG) vm/test-kernels $(O) $(TASKPROF)
 
 bench: bench-selftests $(filter base mainline,$(VS)) ## what it costs, counted in instructions if emulated; VS=image: on that kernel, too; VS=mainline; VS=base: maps without task work on the base
-	@CLANG=$(CLANG) vm/bench $(O) $(if $(filter base,$(VS)),-b $(UNPATCHED)/arch/x86/boot/bzImage,$(VS:mainline=$(MAINLINE)/objects/arch/x86/boot/bzImage))
+	@CLANG=$(CLANG) vm/bench $(O) $(if $(filter base,$(VS)),-b $(UNPATCHED)/$(BOOT),$(VS:mainline=$(MAINLINE)/objects/$(BOOT)))
 
 trace: bench-selftests $(filter mainline,$(VS)) ## what is executed from a schedule to the end of its callback, and how much of it is atomic; VS=mainline
 	@vm/trace $(O) $(if $(filter mainline,$(VS)),$(MAINLINE)/objects)
@@ -164,6 +177,7 @@ test-deb: deb ## the tests of the series on the kernel of those packages
 packages:
 	@vm/packages $(PACKAGES)
 	@mkdir -p $(BUILD) && : >$(BUILD)/log
+	@$(if $(CROSS),vm/stage cross vm/cross)
 
 source: packages
 	@vm/stage source patches/unpack
