@@ -418,8 +418,9 @@ __noinline __u64 find_head(const struct area *area __arg_nonnull)
 	return head;
 }
 
+/* A note of a 64-bit file is no other than of a 32-bit one, which the kernel has everywhere. */
 struct build_id_note {
-	struct elf64_note head;
+	struct elf32_note head;
 	char name[4];
 	__u8 id[BUILD_ID_LEN];
 };

@@ -56,7 +56,11 @@ static void get_user_regs(struct user_regs *user)
 
 	user->ip = PT_REGS_IP(regs);
 	user->sp = PT_REGS_SP(regs);
+#if defined(__TARGET_ARCH_x86) || defined(__TARGET_ARCH_arm64)
 	user->fp = PT_REGS_FP(regs);
+#else
+	user->fp = 0;		/* if there is one, no struct link is where it points to */
+#endif
 	user->is_64bit = is_64bit(regs);
 }
 
@@ -168,11 +172,32 @@ static void look_for_signal(struct walk *walk, const struct link *link, const bo
 #endif
 }
 
+#if defined(__TARGET_ARCH_x86)
 /* The first two bytes of such a call: 0xff, and 2 in the middle of the next. */
 static bool is_indirect(__u8 code, __u8 mode)
 {
 	return code == 0xff && (mode & 0x38) == 0x10;
 }
+
+/* A call of an address; of what a register, or memory, holds: 2, 3, 6, 7 or 4 bytes. */
+static bool ends_in_call(const __u8 *code)
+{
+	return code[3] == 0xe8 || is_indirect(code[6], code[7]) || is_indirect(code[5], code[6]) ||
+	       is_indirect(code[2], code[3]) || is_indirect(code[1], code[2]) ||
+	       is_indirect(code[4], code[5]);
+}
+#elif defined(__TARGET_ARCH_arm64)
+static bool ends_in_call(const __u8 *code)
+{
+	return (code[7] & 0xfc) == 0x94 ||
+	       (code[7] == 0xd6 && code[6] == 0x3f && !(code[5] & 0xfc) && !(code[4] & 0x1f));
+}
+#else
+static bool ends_in_call(const __u8 *code)
+{
+	return true;
+}
+#endif
 
 /*
  * Code without frame pointers has other things in that register: what they point to may
@@ -181,21 +206,7 @@ static bool is_indirect(__u8 code, __u8 mode)
  */
 static bool follows_call(struct walk *walk, __u64 ip, const bool may_sleep)
 {
-	const __u8 *code = walk->code;
-
-	if (!read_code(walk, ip, may_sleep))
-		return false;
-#if defined(__TARGET_ARCH_x86)
-	/* call of an address; of what a register, or memory, holds: 2, 3, 6, 7 or 4 bytes */
-	return code[3] == 0xe8 || is_indirect(code[6], code[7]) || is_indirect(code[5], code[6]) ||
-	       is_indirect(code[2], code[3]) || is_indirect(code[1], code[2]) ||
-	       is_indirect(code[4], code[5]);
-#elif defined(__TARGET_ARCH_arm64)
-	return (code[7] & 0xfc) == 0x94 ||
-	       (code[7] == 0xd6 && code[6] == 0x3f && !(code[5] & 0xfc) && !(code[4] & 0x1f));
-#else
-	return true;
-#endif
+	return read_code(walk, ip, may_sleep) && ends_in_call(walk->code);
 }
 
 /* Code without frame pointers keeps other things in that register. */
