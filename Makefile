@@ -72,7 +72,7 @@ SPHINX    := graphviz perl python3-sphinx
 export SRC
 
 .NOTPARALLEL:
-.PHONY: help base demo test test-all test-kernels peer install-headers bench trace torture model litmus mutants shell run apply refresh check plot mainline series packages source config kernel selftests bench-selftests taskprof htmldocs check-base quilt deb test-deb
+.PHONY: help base demo test test-all test-kernels peer install-headers bench trace torture model litmus mutants shell run apply refresh check check-arch plot mainline series packages source config kernel selftests bench-selftests taskprof htmldocs check-base quilt deb test-deb
 
 help: ## this list
 	@echo "BPF task work for Linux $(BASE). Targets:"
@@ -136,6 +136,10 @@ refresh: packages ## commits in that tree -> the series
 check: source ## round trip, checkpatch, sparse, warnings, kernel-doc, shellcheck, each step builds
 	@vm/packages $(CHECKERS)
 	@J=$(J) patches/check $(FRAGMENTS)
+
+check-arch: source ## what depends on the architecture or the configuration, compiled for each of vm/BUILDS; M='arm64 no_smp ...' only some
+	@vm/packages libdw-dev $$(vm/check-arch -p $(M))
+	@J=$(J) CLANG=$(CLANG) vm/check-arch $(firstword $(FRAGMENTS)) $(M)
 
 htmldocs: source ## Documentation/bpf as web pages; a warning that the base does not give fails
 	@vm/packages $(SPHINX)
