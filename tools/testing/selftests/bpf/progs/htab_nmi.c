@@ -120,9 +120,11 @@ int replace_others(void *ctx)
 	return 0;
 }
 
-/* Only the counter of a kernel for several CPUs has a lock. */
+/* Only the counter of a kernel for several CPUs has a lock. For one, its own type is empty. */
 struct percpu_counter___smp {
-	raw_spinlock_t lock;
+	struct {
+		__u32 word;
+	} lock;
 } __attribute__((preserve_access_index));
 
 static bool total_is_locked(struct bpf_htab *htab)

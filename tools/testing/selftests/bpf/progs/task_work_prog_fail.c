@@ -179,8 +179,8 @@ int untrusted_task(void *ctx)
 	struct elem *elem = lookup(map);
 
 	if (elem)
-		bpf_task_work_schedule_resume(bpf_get_current_task_btf()->last_wakee, &elem->tw,
-					      &map, callback);
+		bpf_task_work_schedule_resume(bpf_get_current_task_btf()->oom_reaper_list,
+					      &elem->tw, &map, callback);
 	return 0;
 }
 
