@@ -82,7 +82,7 @@ static void fail_late(void)
 /* Its own frame is all that there is to walk, and what is mapped there then has the same code. */
 static void fail_without_frame(void)
 {
-	char *argv[] = { "execs", NULL };
+	char name[] = "execs", *argv[] = { name, NULL };
 
 	be_limited();
 #if defined(__x86_64__)
