@@ -125,8 +125,7 @@ int BPF_PROG(on_exec, struct task_struct *task)
 SEC("fentry/exit_signals")
 int BPF_PROG(on_exit, struct task_struct *task)
 {
-	if (task->mm && !(task->flags & PF_USER_WORKER) && !is_half_built(task) &&
-	    is_profiled(task))
+	if (task->mm && !is_half_built(task) && is_profiled(task))
 		keep_stack(task, true);
 	return 0;
 }

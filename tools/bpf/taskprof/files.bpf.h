@@ -7,6 +7,8 @@
 #ifndef __FILES_BPF_H
 #define __FILES_BPF_H
 
+#include "map_seq.bpf.h"
+
 #define MAX_FILES	16384
 #define MAX_FILE_NUMBER	(1U << (64 - FILE_SHIFT))
 #define MAX_DEPTH	64	/* of directories and mounts */
@@ -547,14 +549,15 @@ static bool ask_for_build_id(const struct area *area, __u64 ip, __u32 frame,
 }
 
 /*
- * For who may not sleep: a file that is new has a number only if its build ID is at hand.
- * Another thread may map another file there meanwhile.
+ * For who may not sleep: a file that is new has a number only if its build ID is at hand. And
+ * if nobody has changed the memory map meanwhile: another thread may map another file there.
  */
 static __noinline int find_area_at_once(__u64 ip, struct area *area, __u32 frame)
 {
+	struct mm_struct *mm = bpf_get_current_task_btf()->mm;
 	struct build_id_record record = {};
+	__u32 seq = map_seq(mm);
 	int err = look_up_area(ip, area, ADD_NONE);
-	__u64 start = area->start, offset = area->offset, inode = area->key.inode;
 
 	if (err || !area->wants_id)
 		return err;
@@ -562,8 +565,7 @@ static __noinline int find_area_at_once(__u64 ip, struct area *area, __u32 frame
 		return -EBUSY;
 	__sync_fetch_and_add(&nr_at_once, 1);
 	err = look_up_area(ip, area, ADD_AT_ONCE);
-	if (err || !area->file || area->start != start || area->offset != offset ||
-	    area->key.inode != inode)
+	if (err || !area->file || !seq || map_seq(mm) != seq)
 		return -EBUSY;
 	if (may_send_id(area))
 		send_id(&record, area->file);

@@ -71,14 +71,14 @@ static void keep_stack(struct task_struct *task, bool in_exit)
 /*
  * Whether nothing of the new program has run: its stack pointer is the first one, and other
  * registers are 0. A later execve() that failed there would have an error for its caller, or
- * its number for the restart; a signal's handler has an argument.
+ * its number for the restart; a signal's handler never begins with such a stack pointer on
+ * x86-64, and has its first argument in the register of the result on arm64.
  */
 static bool is_at_start(const struct task_struct *task)
 {
 	struct pt_regs *regs = (void *)bpf_task_pt_regs((struct task_struct *)task);
 
-	return !PT_REGS_RC(regs) && !PT_REGS_PARM1(regs) &&
-	       PT_REGS_SP(regs) == BPF_CORE_READ(task, mm, start_stack);
+	return !PT_REGS_RC(regs) && PT_REGS_SP(regs) == BPF_CORE_READ(task, mm, start_stack);
 }
 
 /*

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
-/* For taskprof's tests: execve() where its caller is easily mistaken for another, and exit. */
+/*
+ * For taskprof's tests: execve() where its caller is easily mistaken for another, and exit;
+ * with files that are seen there first.
+ */
 #define _GNU_SOURCE
 #include <err.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -9,12 +13,15 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 static int left;
+static const char *program = "/proc/self/exe";
 
 /* While the kernel gives that up, the old stack has gone: most samples strike there. */
 static void be_large(void)
@@ -32,7 +39,7 @@ static void become(const char *mode)
 	char count[16], *argv[] = { "execs", (char *)mode, count, NULL }, *env[] = { NULL };
 
 	snprintf(count, sizeof(count), "%d", left);
-	execve("/proc/self/exe", argv, env);
+	execve(program, argv, env);
 }
 
 static void exec_in_leader(void)
@@ -172,11 +179,28 @@ static void search(void)
 }
 
 /* Its first samples are in execve(). */
-static void stopped(void)
+static void stop_and_become(char *mode)
 {
+	char count[] = "0", *argv[] = { mode, mode, count, NULL };
+
 	be_large();
 	raise(SIGSTOP);
-	become("nothing");
+	execve(program, argv, argv + 3);
+}
+
+static void stopped(void)
+{
+	stop_and_become("nothing");
+}
+
+static void stopped_twice(void)
+{
+	stop_and_become("stop");
+}
+
+static void stop(void)
+{
+	raise(SIGSTOP);
 }
 
 static void be_gone(void)
@@ -203,6 +227,154 @@ static void exits(void)
 	}
 }
 
+/* Of its size. */
+static off_t copy(const char *path, int to)
+{
+	int from = open(path, O_RDONLY);
+	struct stat stat;
+
+	if (fstat(from, &stat) || sendfile(to, from, NULL, stat.st_size) != stat.st_size)
+		err(1, "%s", path);
+	close(from);
+	return stat.st_size;
+}
+
+/* A process of a file each, which is seen in its exit first. */
+static void files(void)
+{
+	char name[] = "nothing", *argv[] = { name, name, name, NULL };
+	int fd;
+
+	for (; left; left--) {
+		if (!fork()) {
+			fd = memfd_create("copy", MFD_CLOEXEC);
+			copy(program, fd);
+			fexecve(fd, argv, argv + 3);
+			err(1, "fexecve");
+		}
+		wait(NULL);
+	}
+}
+
+/* Code that runs wherever it is mapped. */
+void call_there(void (*fn)(void));
+void burn_there(unsigned long loops);
+
+#if defined(__x86_64__)
+asm(".globl call_there, burn_there\n"
+	".p2align 6\n"
+	"call_there:\n"
+	"	push %rbp\n"
+	"	mov %rsp, %rbp\n"
+	"	call *%rdi\n"
+	"	pop %rbp\n"
+	"	ret\n"
+	".type burn_there, @function\n"
+	"burn_there:\n"
+	"	push %rbp\n"
+	"	mov %rsp, %rbp\n"
+	"1:	dec %rdi\n"
+	"	jnz 1b\n"
+	"	pop %rbp\n"
+	"	ret\n"
+	".size burn_there, . - burn_there\n");
+#elif defined(__aarch64__)
+asm(".globl call_there, burn_there\n"
+	".p2align 6\n"
+	"call_there:\n"
+	"	stp x29, x30, [sp, #-16]!\n"
+	"	mov x29, sp\n"
+	"	blr x0\n"
+	"	ldp x29, x30, [sp], #16\n"
+	"	ret\n"
+	".type burn_there, %function\n"
+	"burn_there:\n"
+	"	stp x29, x30, [sp, #-16]!\n"
+	"	mov x29, sp\n"
+	"1:	subs x0, x0, #1\n"
+	"	b.ne 1b\n"
+	"	ldp x29, x30, [sp], #16\n"
+	"	ret\n"
+	".size burn_there, . - burn_there\n");
+#endif
+
+#define BURN_LOOPS	3000000
+#define LOOPS_BETWEEN	100000
+
+static long page_size(void)
+{
+	return sysconf(_SC_PAGESIZE);
+}
+
+/* At the address, or wherever there is room. */
+static char *map_code(int fd, char *at)
+{
+	long offset = ((char *)call_there - __executable_start) & -page_size();
+
+	at = mmap(at, page_size(), PROT_READ | PROT_EXEC, MAP_PRIVATE | (at ? MAP_FIXED : 0), fd,
+		  offset);
+	if (at == MAP_FAILED)
+		err(1, "mmap");
+	return at;
+}
+
+static void burn_in(int fd, char *at)
+{
+	map_code(fd, at);
+	((void (*)(unsigned long))(at + (long)burn_there % page_size()))(BURN_LOOPS);
+}
+
+static void exit_thread(void)
+{
+	syscall(SYS_exit, 0);
+}
+
+static void *exit_at(void *at)
+{
+	((void (*)(void (*)(void)))((char *)at + (long)call_there % page_size()))(exit_thread);
+	return NULL;
+}
+
+/* A file that nobody has seen yet, of another size than the other one. */
+static int copy_to_file(const char *path, int size)
+{
+	char name[32];
+	int fd;
+
+	snprintf(name, sizeof(name), "copy%d-%d", left, size);
+	fd = open(name, O_RDWR | O_CREAT, 0777);
+	if (ftruncate(fd, copy(path, fd) + size))
+		err(1, "%s", name);
+	return fd;
+}
+
+/*
+ * A thread's first function is in the one file and the other by turns while it exits: in each
+ * for long enough to be found there.
+ */
+static void remap_until_gone(int first, int second)
+{
+	char *at = map_code(first, NULL);
+	pthread_t thread;
+	int turn = 0;
+
+	if (pthread_create(&thread, NULL, exit_at, at))
+		errx(1, "no thread");
+	while (pthread_tryjoin_np(thread, NULL)) {
+		map_code(turn++ & 1 ? first : second, at);
+		burn_there(LOOPS_BETWEEN);
+	}
+	burn_in(first, at);
+	burn_in(second, at);
+}
+
+/* They have the same code. */
+static void remap(void)
+{
+	for (; left; left--)
+		remap_until_gone(copy_to_file("/proc/self/exe", 1), copy_to_file(program, 2));
+}
+
 static void nothing(void)
 {
 }
@@ -218,18 +390,24 @@ static const struct {
 	{ "signals", signals },
 	{ "search", search },
 	{ "stopped", stopped },
+	{ "stopped-twice", stopped_twice },
+	{ "stop", stop },
 	{ "exits", exits },
+	{ "files", files },
+	{ "remap", remap },
 	{ "nothing", nothing },
 };
 
-/* MODE COUNT */
+/* MODE COUNT [PROGRAM] */
 int main(int argc, char **argv)
 {
 	size_t i;
 
-	if (argc != 3)
-		errx(2, "usage: execs MODE COUNT");
+	if (argc < 3)
+		errx(2, "usage: execs MODE COUNT [PROGRAM]");
 	left = atoi(argv[2]);
+	if (argc > 3)
+		program = argv[3];
 	for (i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
 		if (strcmp(modes[i].name, argv[1]))
 			continue;
