@@ -143,12 +143,14 @@ static bool read_code(struct walk *walk, __u64 ip, const bool may_sleep)
 }
 
 /*
- * On x86-64 a signal's handler returns to code that calls rt_sigreturn(), and above its
- * frame lie the registers of what the signal cut in on: struct rt_sigframe. Where it was
- * interrupted, it did not call: the frame pointer alone would miss that function. All
- * this takes more room than most functions, so few other frames are looked at.
+ * A signal's handler returns to code that calls rt_sigreturn(), and above its frame lie the
+ * registers of what the signal cut in on: struct rt_sigframe. Where it was interrupted, it
+ * did not call: the frame pointer alone would miss that function. All this takes more room
+ * than most functions, so few other frames are looked at.
  */
 #define SIGNAL_FRAME_SIZE	512
+
+#if defined(__TARGET_ARCH_x86)
 #define CALLS_SIGRETURN		0x0f0000000fc0c748ULL	/* mov $15, %rax; first byte of syscall */
 
 struct saved_regs {
@@ -157,19 +159,59 @@ struct saved_regs {
 
 #define SAVED_REGS		136	/* from the handler's frame on */
 
-static void look_for_signal(struct walk *walk, const struct link *link, const bool may_sleep)
+static bool read_interrupted(struct walk *walk, const struct link *link, const bool may_sleep)
 {
-#if defined(__TARGET_ARCH_x86)
 	struct saved_regs saved;
 
-	if (link->fp - walk->at.fp < SIGNAL_FRAME_SIZE || !read_code(walk, link->ip, may_sleep) ||
-	    *(__u64 *)(walk->code + CODE_SIZE) != CALLS_SIGRETURN ||
-	    read_user(walk, &saved, sizeof(saved), walk->at.fp + SAVED_REGS, may_sleep) ||
+	if (read_user(walk, &saved, sizeof(saved), walk->at.fp + SAVED_REGS, may_sleep) ||
 	    saved.bp != link->fp)
-		return;
+		return false;
 	walk->interrupted.fp = saved.bp;
 	walk->interrupted.ip = saved.ip + 1;
+	return true;
+}
+#elif defined(__TARGET_ARCH_arm64)
+#define CALLS_SIGRETURN		0xd4000001d2801168ULL	/* mov x8, #139; svc 0 */
+
+/* The kernel puts a frame above all this, of the frame pointer and the link register then. */
+struct saved_regs {
+	struct link link;	/* x29, x30 */
+	__u64 sp, ip;
+};
+
+#define SAVED_REGS		4144	/* below that frame, if there are few vector registers */
+
+static bool read_interrupted(struct walk *walk, const struct link *link, const bool may_sleep)
+{
+	struct saved_regs saved;
+	struct link above;
+
+	if (read_user(walk, &above, sizeof(above), link->fp, may_sleep) ||
+	    read_user(walk, &saved, sizeof(saved), link->fp - SAVED_REGS, may_sleep) ||
+	    saved.link.fp != above.fp || saved.link.ip != above.ip)
+		return false;
+	walk->interrupted.fp = saved.link.fp;
+	walk->interrupted.ip = saved.ip + 1;
+	return true;
+}
+#else
+#define CALLS_SIGRETURN		0
+
+static bool read_interrupted(struct walk *walk, const struct link *link, const bool may_sleep)
+{
+	return false;
+}
 #endif
+
+/* Where the registers are not found, nothing is known of what is behind the handler. */
+static void look_for_signal(struct walk *walk, struct link *link, const bool may_sleep)
+{
+	if (!CALLS_SIGRETURN || link->fp - walk->at.fp < SIGNAL_FRAME_SIZE ||
+	    !read_code(walk, link->ip, may_sleep) ||
+	    *(__u64 *)(walk->code + CODE_SIZE) != CALLS_SIGRETURN)
+		return;
+	if (!read_interrupted(walk, link, may_sleep))
+		link->fp = 0;
 }
 
 #if defined(__TARGET_ARCH_x86)
