@@ -39,6 +39,10 @@ endif
 ifneq ($(filter run,$(MAKECMDGOALS)),)
 $(if $(CMD),,$(error make run needs CMD='...'))
 endif
+# Debian's kernels and their packages are amd64's here.
+ifneq ($(MACHINE),x86_64)
+$(foreach target,$(filter test-kernels peer mutants deb test-deb,$(MAKECMDGOALS)),$(error make $(target) is for ARCH=x86_64 only))
+endif
 FRAGMENTS := kernel/configs/task_work.config kernel/configs/task_work.$(MACHINE).config $(filter %-$(V).config,$(wildcard kernel/configs/*.config))
 # A variant is built with gcc, or as its fragment says in a line like: # LLVM=-19
 export LLVM := $(shell sed -n 's/^\# LLVM=//p' $(FRAGMENTS))
