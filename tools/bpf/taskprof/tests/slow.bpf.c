@@ -9,7 +9,7 @@
 #include <bpf/bpf_tracing.h>
 #include "../map_seq.bpf.h"
 
-#define MAX_LOOKS	(1 << 23)
+#define MAX_LOOKS	8000000
 
 __u64 nr_changed;	/* times that it was changed meanwhile */
 
