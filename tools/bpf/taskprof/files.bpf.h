@@ -548,16 +548,25 @@ static bool ask_for_build_id(const struct area *area, __u64 ip, __u32 frame,
 	return true;
 }
 
-/*
- * For who may not sleep: a file that is new has a number only if its build ID is at hand. And
- * if nobody has changed the memory map meanwhile: another thread may map another file there.
- */
+struct area_place {
+	__u64 start, offset, inode;
+};
+
+/* Whether another thread may have mapped another file there. Not every kernel counts changes. */
+static bool is_changed(const struct area *area, const struct area_place *place, __u32 seq)
+{
+	return map_seq(bpf_get_current_task_btf()->mm) != seq ||
+	       (!seq && (area->start != place->start || area->offset != place->offset ||
+			 area->key.inode != place->inode));
+}
+
+/* For who may not sleep: a file that is new has a number only if its build ID is at hand. */
 static __noinline int find_area_at_once(__u64 ip, struct area *area, __u32 frame)
 {
-	struct mm_struct *mm = bpf_get_current_task_btf()->mm;
+	__u32 seq = map_seq(bpf_get_current_task_btf()->mm);
 	struct build_id_record record = {};
-	__u32 seq = map_seq(mm);
 	int err = look_up_area(ip, area, ADD_NONE);
+	struct area_place place = { area->start, area->offset, area->key.inode };
 
 	if (err || !area->wants_id)
 		return err;
@@ -565,7 +574,7 @@ static __noinline int find_area_at_once(__u64 ip, struct area *area, __u32 frame
 		return -EBUSY;
 	__sync_fetch_and_add(&nr_at_once, 1);
 	err = look_up_area(ip, area, ADD_AT_ONCE);
-	if (err || !area->file || !seq || map_seq(mm) != seq)
+	if (err || !area->file || is_changed(area, &place, seq))
 		return -EBUSY;
 	if (may_send_id(area))
 		send_id(&record, area->file);

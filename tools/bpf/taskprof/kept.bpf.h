@@ -71,8 +71,8 @@ static void keep_stack(struct task_struct *task, bool in_exit)
 /*
  * Whether nothing of the new program has run: its stack pointer is the first one, and other
  * registers are 0. A later execve() that failed there would have an error for its caller, or
- * its number for the restart; a signal's handler never begins with such a stack pointer on
- * x86-64, and has its first argument in the register of the result on arm64.
+ * its number for the restart; a signal's handler begins 8 below a multiple of 16 on x86-64,
+ * where the first stack pointer is one, and has an argument in the result's place on arm64.
  */
 static bool is_at_start(const struct task_struct *task)
 {

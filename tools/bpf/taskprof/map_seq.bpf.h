@@ -12,7 +12,7 @@ struct mm_struct___seqcount {
 	seqcount_t mm_lock_seq;
 } __attribute__((preserve_access_index));
 
-/* Grows with each change of the memory map. 0: it does not tell, so each time may be one. */
+/* Grows whenever somebody may have changed the memory map. 0: this kernel does not tell. */
 static __u32 map_seq(struct mm_struct *mm)
 {
 	struct mm_struct___seqcount *later = (void *)mm;

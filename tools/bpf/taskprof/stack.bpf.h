@@ -159,16 +159,15 @@ struct saved_regs {
 
 #define SAVED_REGS		136	/* from the handler's frame on */
 
-static bool read_interrupted(struct walk *walk, const struct link *link, const bool may_sleep)
+static void read_interrupted(struct walk *walk, const struct link *link, const bool may_sleep)
 {
 	struct saved_regs saved;
 
 	if (read_user(walk, &saved, sizeof(saved), walk->at.fp + SAVED_REGS, may_sleep) ||
 	    saved.bp != link->fp)
-		return false;
+		return;
 	walk->interrupted.fp = saved.bp;
 	walk->interrupted.ip = saved.ip + 1;
-	return true;
 }
 #elif defined(__TARGET_ARCH_arm64)
 #define CALLS_SIGRETURN		0xd4000001d2801168ULL	/* mov x8, #139; svc 0 */
@@ -179,9 +178,9 @@ struct saved_regs {
 	__u64 sp, ip;
 };
 
-#define SAVED_REGS		4144	/* below that frame, if there are few vector registers */
+#define SAVED_REGS		4144	/* below that frame, if all fits without an extra_context */
 
-static bool read_interrupted(struct walk *walk, const struct link *link, const bool may_sleep)
+static void read_interrupted(struct walk *walk, const struct link *link, const bool may_sleep)
 {
 	struct saved_regs saved;
 	struct link above;
@@ -189,29 +188,24 @@ static bool read_interrupted(struct walk *walk, const struct link *link, const b
 	if (read_user(walk, &above, sizeof(above), link->fp, may_sleep) ||
 	    read_user(walk, &saved, sizeof(saved), link->fp - SAVED_REGS, may_sleep) ||
 	    saved.link.fp != above.fp || saved.link.ip != above.ip)
-		return false;
+		return;
 	walk->interrupted.fp = saved.link.fp;
 	walk->interrupted.ip = saved.ip + 1;
-	return true;
 }
 #else
 #define CALLS_SIGRETURN		0
 
-static bool read_interrupted(struct walk *walk, const struct link *link, const bool may_sleep)
+static void read_interrupted(struct walk *walk, const struct link *link, const bool may_sleep)
 {
-	return false;
 }
 #endif
 
-/* Where the registers are not found, nothing is known of what is behind the handler. */
-static void look_for_signal(struct walk *walk, struct link *link, const bool may_sleep)
+static void look_for_signal(struct walk *walk, const struct link *link, const bool may_sleep)
 {
-	if (!CALLS_SIGRETURN || link->fp - walk->at.fp < SIGNAL_FRAME_SIZE ||
-	    !read_code(walk, link->ip, may_sleep) ||
-	    *(__u64 *)(walk->code + CODE_SIZE) != CALLS_SIGRETURN)
-		return;
-	if (!read_interrupted(walk, link, may_sleep))
-		link->fp = 0;
+	if (CALLS_SIGRETURN && link->fp - walk->at.fp >= SIGNAL_FRAME_SIZE &&
+	    read_code(walk, link->ip, may_sleep) &&
+	    *(__u64 *)(walk->code + CODE_SIZE) == CALLS_SIGRETURN)
+		read_interrupted(walk, link, may_sleep);
 }
 
 #if defined(__TARGET_ARCH_x86)

@@ -23,6 +23,7 @@
 #define SLOT_STRIDE	61	/* odd: those in use for long lie side by side */
 /* Bits 20 to 23, or in 7.x 28 to 30: there, the others count what is never nested so deep. */
 #define NMI_MASK	0x70f00000
+#define PF_EXITING	0x00000004
 #define PF_KTHREAD	0x00200000
 #define PF_USER_WORKER	0x00004000	/* of vhost, or io_uring: never goes to user mode */
 #define TS_COMPAT	2		/* a system call of a 32-bit program */
@@ -494,7 +495,7 @@ static struct sample_slot *find_slot(struct task_struct *task, int *err)
 static struct sample_slot *find_slot_unless_gone(struct task_struct *task, int *err)
 {
 	*err = -ESRCH;
-	return task->mm ? find_slot(task, err) : NULL;
+	return task->flags & PF_EXITING && !task->mm ? NULL : find_slot(task, err);
 }
 
 /*

@@ -11,7 +11,7 @@
 int main(int argc, char **argv)
 {
 	struct slow_bpf *slow = slow_bpf__open_and_load();
-	int status;
+	int status = -1;
 
 	if (argc < 2 || !slow || slow_bpf__attach(slow))
 		err(1, "slow");
